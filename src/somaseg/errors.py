@@ -1,0 +1,15 @@
+"""The errors that somaseg raises for input it cannot use."""
+
+
+class InputError(ValueError):
+    """A file, a setting or an array that somaseg cannot use.
+
+    The message names the file and the field, says what was found and what was expected, and what to do.
+    """
+
+
+class MissingExtraError(ImportError):
+    """A command needs an optional part of somaseg that is not installed; the message names the extra."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed: run  pip install 'somaseg[{extra}]'")

@@ -1,0 +1,228 @@
+"""The two records that cross every command: `Prediction` (raw) and `Instances` (final)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+from skimage import measure
+
+from somaseg import masks as mk
+from somaseg.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Instances:
+    """The cells of one image; masks are crops, so overlaps survive and 800 cells take .3 MB.
+
+    Attributes:
+        size: (height, width) of the image in pixels.
+        boxes: int32 (N, 4), x0 y0 x1 y1 in pixels, half-open, inside the image.
+        masks: N boolean crops; crop i has exactly the shape of box i.
+        labels: int64 (N,), indices into `classes`.
+        scores: float32 (N,), in [0, 1]; 1 for annotations made by hand.
+        classes: class names.
+
+    Raises:
+        InputError: when the fields do not agree with each other.
+    """
+
+    size: mk.Size
+    boxes: NDArray[np.int32]
+    masks: tuple[mk.Mask, ...]
+    labels: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        set_field = object.__setattr__
+        set_field(self, "size", (int(self.size[0]), int(self.size[1])))
+        set_field(self, "boxes", np.asarray(self.boxes, np.int32).reshape(-1, 4))
+        set_field(self, "masks", tuple(self.masks))
+        set_field(self, "labels", np.asarray(self.labels, np.int64).reshape(-1))
+        set_field(self, "scores", np.asarray(self.scores, np.float32).reshape(-1))
+        set_field(self, "classes", tuple(self.classes))
+        self._check()
+
+    def _check(self) -> None:
+        n = len(self.boxes)
+        for name in ("masks", "labels", "scores"):
+            if len(getattr(self, name)) != n:
+                raise InputError(f"Instances.{name} has {len(getattr(self, name))} entries, boxes has {n}: give one a cell")
+        if not n:
+            return
+        height, width = self.size
+        x0, y0, x1, y1 = self.boxes.T
+        bad = (x0 < 0) | (y0 < 0) | (x1 < x0) | (y1 < y0) | (x1 > width) | (y1 > height)
+        if bad.any():
+            i = int(np.argmax(bad))
+            raise InputError(f"Instances.boxes[{i}] = {self.boxes[i].tolist()} is not inside an image of size {self.size}: clip it")
+        for i, crop in enumerate(self.masks):
+            if crop.dtype != np.bool_ or crop.shape != (y1[i] - y0[i], x1[i] - x0[i]):
+                raise InputError(
+                    f"Instances.masks[{i}] is {crop.dtype} {crop.shape}, its box is {self.boxes[i].tolist()}: "
+                    "give a boolean crop with exactly the shape of the box"
+                )
+        if self.labels.min() < 0 or self.labels.max() >= len(self.classes):
+            raise InputError(
+                f"Instances.labels run from {self.labels.min()} to {self.labels.max()}, there are {len(self.classes)} classes: "
+                "labels index classes from 0"
+            )
+
+    @classmethod
+    def empty(cls, size: mk.Size, classes: Sequence[str]) -> "Instances":
+        """No cell in an image of `size`."""
+        return cls.build(size, [], classes)
+
+    @classmethod
+    def build(
+        cls,
+        size: mk.Size,
+        crops: Sequence[tuple[Sequence[int], mk.Mask]],
+        classes: Sequence[str],
+        labels: ArrayLike | None = None,
+        scores: ArrayLike | None = None,
+    ) -> "Instances":
+        """From (box, crop) pairs as the functions of `somaseg.masks` give them; labels default to 0, scores to 1."""
+        n = len(crops)
+        return cls(
+            size=size,
+            boxes=np.array([box for box, _ in crops], np.int32).reshape(-1, 4),
+            masks=tuple(crop for _, crop in crops),
+            labels=np.zeros(n, np.int64) if labels is None else np.asarray(labels, np.int64),
+            scores=np.ones(n, np.float32) if scores is None else np.asarray(scores, np.float32),
+            classes=tuple(classes),
+        )
+
+    @classmethod
+    def from_masks(
+        cls, dense: NDArray[Any], classes: Sequence[str], labels: ArrayLike | None = None, scores: ArrayLike | None = None
+    ) -> "Instances":
+        """From full-frame masks (N, H, W)."""
+        size = (int(dense.shape[1]), int(dense.shape[2]))
+        return cls.build(size, [mk.crop_from_mask(m) for m in dense], classes, labels, scores)
+
+    @classmethod
+    def from_rle(
+        cls,
+        rles: Sequence[dict[str, Any]],
+        size: mk.Size,
+        classes: Sequence[str],
+        labels: ArrayLike | None = None,
+        scores: ArrayLike | None = None,
+    ) -> "Instances":
+        """From COCO RLEs, compressed or not."""
+        return cls.build(size, [mk.crop_from_coco_rle(rle) for rle in rles], classes, labels, scores)
+
+    @classmethod
+    def from_label_image(cls, labels: NDArray[Any], classes: Sequence[str], label: int = 0) -> "Instances":
+        """From an integer image (H, W) with 0 as background and one value a cell; cells come in the order of values."""
+        values, dense = np.unique(labels, return_inverse=True)
+        dense = dense.reshape(labels.shape)
+        offset = int(values[0] == 0)
+        crops = []
+        for number, window in enumerate(ndimage.find_objects(dense + 1 - offset), start=1):
+            rows, columns = window
+            crops.append(((columns.start, rows.start, columns.stop, rows.stop), dense[window] == number - 1 + offset))
+        size = (int(labels.shape[0]), int(labels.shape[1]))
+        return cls.build(size, crops, classes, np.full(len(crops), label))
+
+    @classmethod
+    def cat(cls, parts: Sequence["Instances"]) -> "Instances":
+        """Join the cells of one image; sizes and classes must agree."""
+        first = parts[0]
+        if any(p.size != first.size or p.classes != first.classes for p in parts):
+            raise InputError("Instances.cat: the parts differ in size or classes: join cells of one image only")
+        return cls(
+            size=first.size,
+            boxes=np.concatenate([p.boxes for p in parts]),
+            masks=tuple(m for p in parts for m in p.masks),
+            labels=np.concatenate([p.labels for p in parts]),
+            scores=np.concatenate([p.scores for p in parts]),
+            classes=first.classes,
+        )
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, index: int | slice | ArrayLike) -> "Instances":
+        """The chosen cells: an integer, a slice, integers in any order, or N booleans."""
+        chosen = np.arange(len(self))[index if isinstance(index, slice) else np.atleast_1d(np.asarray(index))]
+        return Instances(
+            size=self.size,
+            boxes=self.boxes[chosen],
+            masks=tuple(self.masks[i] for i in chosen),
+            labels=self.labels[chosen],
+            scores=self.scores[chosen],
+            classes=self.classes,
+        )
+
+    @cached_property
+    def area(self) -> NDArray[np.int64]:
+        """Pixels of each mask (N,)."""
+        return np.array([int(np.count_nonzero(m)) for m in self.masks], np.int64)
+
+    def iou(self, other: "Instances") -> NDArray[np.float64]:
+        """Mask IoU of every pair (N, M)."""
+        return mk.pairwise_iou(self.masks, self.boxes, other.masks, other.boxes, self.size)
+
+    def to_masks(self) -> NDArray[np.bool_]:
+        """Full-frame masks (N, H, W); N * H * W bytes, so for a few cells only."""
+        full = np.zeros((len(self), *self.size), bool)
+        for frame, crop, (x0, y0, x1, y1) in zip(full, self.masks, self.boxes, strict=True):
+            frame[y0:y1, x0:x1] = crop
+        return full
+
+    def to_rle(self) -> list[dict[str, Any]]:
+        """COCO compressed RLEs."""
+        return [mk.coco_rle_from_crop(m, b, self.size) for m, b in zip(self.masks, self.boxes, strict=True)]
+
+    def to_label_image(self) -> tuple[NDArray[np.uint32], int]:
+        """Label image (H, W) with cell i as i + 1, and the pixels that the view lost where cells overlap."""
+        return mk.label_image(self.masks, self.boxes, self.size)
+
+    def to_polygons(self) -> list[list[NDArray[np.float64]]]:
+        """Outlines of each cell, (n, 2) of x, y in pixel-centre coordinates, one a piece or hole."""
+        return [
+            [c[:, ::-1] + (b[:2] - 1) for c in measure.find_contours(np.pad(m, 1).astype(float), 0.5)]
+            for m, b in zip(self.masks, self.boxes, strict=True)
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a detector found in one image, before any threshold; saved, so that tuning never runs a network again.
+
+    Attributes:
+        size: (height, width) of the image in pixels.
+        boxes: float32 (N, 4), x0 y0 x1 y1 in pixels of the image.
+        scores: float32 (N,), in [0, 1].
+        labels: int64 (N,), indices into `classes`.
+        mask_probs: float16 (N, S, S), the probability inside the box, on a grid of S x S cells of the box (S is 28).
+        classes: class names.
+    """
+
+    size: mk.Size
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    mask_probs: NDArray[np.float16]
+    classes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        n = len(self.boxes)
+        if not (len(self.scores) == len(self.labels) == len(self.mask_probs) == n):
+            raise InputError(
+                f"Prediction: {n} boxes, {len(self.scores)} scores, {len(self.labels)} labels, {len(self.mask_probs)} masks: "
+                "give one a cell"
+            )
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, index: NDArray[Any] | slice) -> "Prediction":
+        """The chosen detections: a slice, integers, or N booleans."""
+        return Prediction(self.size, self.boxes[index], self.scores[index], self.labels[index], self.mask_probs[index], self.classes)

@@ -1,0 +1,206 @@
+"""Pure functions on masks: crops, full frames, run-length codes, polygons, label images, overlaps.
+
+A *crop* is a boolean array that covers exactly its box; a box is `(x0, y0, x1, y1)` in pixels, half-open, so that
+`crop.shape == (y1 - y0, x1 - x0)`. Run lengths are kept as *runs*: two int64 arrays, 0-based starts and lengths, over
+the pixels of the full frame, in column-major ("F", COCO) or row-major ("C", Kaggle) order.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from faster_coco_eval.core import mask as coco_mask
+from numpy.typing import NDArray
+from scipy import sparse
+from skimage.draw import polygon as draw_polygon
+
+Size = tuple[int, int]
+Order = Literal["C", "F"]
+Mask = NDArray[np.bool_]
+Boxes = NDArray[np.int32]
+Runs = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+EMPTY_BOX = (0, 0, 0, 0)
+
+
+def crop_from_mask(mask: NDArray[Any]) -> tuple[tuple[int, int, int, int], Mask]:
+    """Cut a full-frame mask (H, W) to its tight box; an empty mask gives `EMPTY_BOX` and a (0, 0) crop."""
+    mask = np.asarray(mask, dtype=bool)
+    rows = np.flatnonzero(mask.any(axis=1))
+    if not len(rows):
+        return EMPTY_BOX, np.zeros((0, 0), bool)
+    columns = np.flatnonzero(mask.any(axis=0))
+    x0, y0, x1, y1 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    return (x0, y0, x1, y1), mask[y0:y1, x0:x1].copy()
+
+
+def paste(crop: Mask, box: Sequence[int] | Boxes, size: Size) -> Mask:
+    """Put a crop back into an empty full frame of `size` (height, width)."""
+    full = np.zeros(size, bool)
+    x0, y0, x1, y1 = box
+    full[y0:y1, x0:x1] = crop
+    return full
+
+
+def runs_from_crop(crop: Mask, box: Sequence[int] | Boxes, size: Size, order: Order) -> Runs:
+    """Runs of a crop over the pixels of its full frame, sorted, touching runs joined."""
+    height, width = size
+    x0, y0 = int(box[0]), int(box[1])
+    if order == "F":
+        columns, rows = np.nonzero(crop.T)
+        pixels = (columns + x0) * height + rows + y0
+    else:
+        rows, columns = np.nonzero(crop)
+        pixels = (rows + y0) * width + columns + x0
+    return runs_from_pixels(pixels)
+
+
+def runs_from_pixels(pixels: NDArray[np.int64]) -> Runs:
+    """Runs of sorted, distinct pixel numbers."""
+    if not len(pixels):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    ends = np.flatnonzero(np.diff(pixels) != 1)
+    first = np.concatenate([[0], ends + 1])
+    last = np.concatenate([ends, [len(pixels) - 1]])
+    return pixels[first].astype(np.int64), (last - first + 1).astype(np.int64)
+
+
+def pixels_from_runs(runs: Runs) -> NDArray[np.int64]:
+    """Pixel numbers of all runs, in their order."""
+    starts, lengths = runs
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    pixels: NDArray[np.int64] = np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
+    return pixels
+
+
+def crop_from_runs(runs: Runs, size: Size, order: Order) -> tuple[tuple[int, int, int, int], Mask]:
+    """Tight box and crop of runs over a full frame of `size`; pixels must lie inside the frame."""
+    pixels = pixels_from_runs(runs)
+    if not len(pixels):
+        return EMPTY_BOX, np.zeros((0, 0), bool)
+    if order == "F":
+        columns, rows = np.divmod(pixels, size[0])
+    else:
+        rows, columns = np.divmod(pixels, size[1])
+    x0, y0, x1, y1 = int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
+    crop = np.zeros((y1 - y0, x1 - x0), bool)
+    crop[rows - y0, columns - x0] = True
+    return (x0, y0, x1, y1), crop
+
+
+def counts_from_runs(runs: Runs, total: int) -> NDArray[np.int64]:
+    """COCO's uncompressed counts (background first) of sorted runs over `total` pixels."""
+    starts, lengths = runs
+    counts = np.zeros(2 * len(starts) + 1, np.int64)
+    ends = starts + lengths
+    counts[0:-1:2] = starts - np.concatenate([[0], ends[:-1]]) if len(starts) else 0
+    counts[1::2] = lengths
+    counts[-1] = total - (ends[-1] if len(ends) else 0)
+    return counts[:-1] if len(counts) > 1 and counts[-1] == 0 else counts
+
+
+def runs_from_counts(counts: Sequence[int] | NDArray[np.int64]) -> Runs:
+    """Runs of COCO's uncompressed counts; empty foreground runs are dropped."""
+    counts = np.asarray(counts, np.int64)
+    ends = np.cumsum(counts)
+    lengths = counts[1::2]
+    starts = ends[1::2] - lengths
+    keep = lengths > 0
+    return starts[keep], lengths[keep]
+
+
+def coco_rle_from_crop(crop: Mask, box: Sequence[int] | Boxes, size: Size) -> dict[str, Any]:
+    """COCO compressed RLE `{"size": [H, W], "counts": str}` of a crop."""
+    counts = counts_from_runs(runs_from_crop(crop, box, size, "F"), size[0] * size[1])
+    rle = coco_mask.frPyObjects({"size": list(size), "counts": counts.tolist()}, *size)
+    text = rle["counts"]
+    return {"size": [int(size[0]), int(size[1])], "counts": text.decode() if isinstance(text, bytes) else text}
+
+
+def crop_from_coco_rle(rle: dict[str, Any]) -> tuple[tuple[int, int, int, int], Mask]:
+    """Tight box and crop of a COCO RLE, compressed (str or bytes counts) or not (list of counts)."""
+    size = (int(rle["size"][0]), int(rle["size"][1]))
+    counts = rle["counts"]
+    if isinstance(counts, (str, bytes)):
+        counts = counts_from_text(counts)
+    return crop_from_runs(runs_from_counts(counts), size, "F")
+
+
+def counts_from_text(text: str | bytes) -> NDArray[np.int64]:
+    """COCO's compressed counts: base-32 digits, low first, six bits a character from "0", each third count and later as a difference."""
+    digits = np.frombuffer(text.encode() if isinstance(text, str) else text, np.uint8).astype(np.int64) - 48
+    last = (digits & 32) == 0
+    ends = np.flatnonzero(last)
+    starts = np.concatenate([[0], ends[:-1] + 1]).astype(np.int64)
+    number = np.cumsum(last) - last
+    place = np.arange(len(digits)) - starts[number] if len(digits) else np.zeros(0, np.int64)
+    values = np.zeros(len(ends), np.int64)
+    np.add.at(values, number, (digits & 31) << (5 * place))
+    negative = (digits[ends] & 16) != 0
+    values[negative] -= np.int64(1) << (5 * (ends - starts + 1)[negative])
+    counts = values.copy()
+    counts[1::2] = np.cumsum(values[1::2])
+    counts[2::2] = np.cumsum(values[2::2])
+    return counts
+
+
+def crop_from_polygons(polygons: Sequence[Sequence[float]], size: Size) -> tuple[tuple[int, int, int, int], Mask]:
+    """Union of COCO polygons `[x0, y0, x1, y1, ...]` (pixels), rasterised as COCO's own tools do."""
+    rles = coco_mask.frPyObjects([list(map(float, p)) for p in polygons], *size)
+    return crop_from_mask(coco_mask.decode(coco_mask.merge(rles)))
+
+
+def polygon_mask(xy: NDArray[np.float64], size: Size) -> Mask:
+    """Fill one polygon (N, 2) of x, y in pixel-centre coordinates."""
+    full = np.zeros(size, bool)
+    rows, columns = draw_polygon(xy[:, 1], xy[:, 0], size)
+    full[rows, columns] = True
+    return full
+
+
+def label_image(crops: Sequence[Mask], boxes: Boxes, size: Size) -> tuple[NDArray[np.uint32], int]:
+    """Draw crop i with the value i + 1; where crops overlap the first one wins.
+
+    Returns:
+        The label image (H, W), uint32, and the number of pixels that later crops lost to earlier ones.
+    """
+    labels = np.zeros(size, np.uint32)
+    lost = 0
+    for number, (crop, (x0, y0, x1, y1)) in enumerate(zip(crops, boxes, strict=True), start=1):
+        view = labels[y0:y1, x0:x1]
+        free = crop & (view == 0)
+        lost += int(crop.sum()) - int(free.sum())
+        view[free] = number
+    return labels, lost
+
+
+def overlaps(crops: Sequence[Mask], boxes: Boxes, other_crops: Sequence[Mask], other_boxes: Boxes, size: Size) -> sparse.csr_array:
+    """Shared pixels of every pair of two sets of crops, as a sparse (N, M) int64 array."""
+    left = _incidence(crops, boxes, size)
+    right = left if other_crops is crops else _incidence(other_crops, other_boxes, size)
+    return sparse.csr_array(left @ right.T)
+
+
+def pairwise_iou(crops: Sequence[Mask], boxes: Boxes, other_crops: Sequence[Mask], other_boxes: Boxes, size: Size) -> NDArray[np.float64]:
+    """Mask IoU of every pair, dense (N, M) in [0, 1]; two empty masks have IoU 0."""
+    shared = overlaps(crops, boxes, other_crops, other_boxes, size).toarray().astype(np.float64)
+    area = np.array([int(c.sum()) for c in crops], np.float64).reshape(-1, 1)
+    other_area = np.array([int(c.sum()) for c in other_crops], np.float64).reshape(1, -1)
+    union = area + other_area - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def _incidence(crops: Sequence[Mask], boxes: Boxes, size: Size) -> sparse.csr_array:
+    """Sparse (N, H*W) array with a 1 for every pixel of every crop."""
+    width = size[1]
+    pixels = [_frame_pixels(crop, box, width) for crop, box in zip(crops, boxes, strict=True)]
+    counts = np.array([0, *(len(p) for p in pixels)], np.int64)
+    indices = np.concatenate(pixels) if pixels else np.zeros(0, np.int64)
+    data = np.ones(len(indices), np.int64)
+    return sparse.csr_array((data, indices, np.cumsum(counts)), shape=(len(pixels), size[0] * size[1]))
+
+
+def _frame_pixels(crop: Mask, box: Sequence[int] | Boxes, width: int) -> NDArray[np.int64]:
+    rows, columns = np.nonzero(crop)
+    return (rows + int(box[1])) * width + columns + int(box[0])
