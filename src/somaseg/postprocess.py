@@ -1,0 +1,304 @@
+"""From what a detector found to cells: vote, paste, threshold, mask NMS, overlap removal, area filter (RECIPE section 3).
+
+Each step is a pure function on crops (boolean arrays, each exactly its half-open box), so nothing here ever makes a full frame a cell.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from somaseg import masks as mk
+from somaseg.config import PostprocessSettings
+from somaseg.errors import InputError
+from somaseg.instances import Instances, Prediction
+
+BATCH_PIXELS = 1 << 20  # pixels pasted at once: 4 MB of float32, which stays in the cache
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """How many detections came in, how many each step removed, and how many cells are left.
+
+    Attributes:
+        detections: raw detections.
+        low_score: below `score_thresh`, after the mask took part in the score.
+        empty_mask: no pixel at or above `mask_thresh` inside the image.
+        duplicates: mask NMS.
+        covered: more than `max_covered` taken by better cells.
+        small: below `min_area`.
+        cells: what is left.
+    """
+
+    detections: int
+    low_score: int
+    empty_mask: int
+    duplicates: int
+    covered: int
+    small: int
+    cells: int
+
+
+def postprocess(prediction: Prediction, settings: PostprocessSettings) -> Instances:
+    """The cells of one image, in falling order of score; see `postprocess_with_report` for the steps."""
+    return postprocess_with_report(prediction, settings)[0]
+
+
+def postprocess_with_report(prediction: Prediction, settings: PostprocessSettings) -> tuple[Instances, StepReport]:
+    """The cells of one image, in falling order of score, and what each step removed.
+
+    Steps: class vote; score threshold; paste and mask threshold; score x mean mask probability and the threshold again;
+    mask NMS; largest piece, holes filled; overlap removal (with overlaps="trim"), largest piece again; least area.
+
+    Raises:
+        InputError: when the settings name a class that the prediction does not know.
+    """
+    classes = prediction.classes
+    score_thresh = by_class(settings.score_thresh, classes, "score_thresh")
+    mask_thresh = by_class(settings.mask_thresh, classes, "mask_thresh")
+    min_area = by_class(settings.min_area, classes, "min_area")
+
+    labels = np.asarray(prediction.labels, np.int64)
+    if settings.one_class_per_image and len(labels):
+        labels = np.full_like(labels, vote(labels, prediction.scores))
+    # The mean mask probability is at most 1, so what is too low now stays too low: it need not be pasted.
+    chosen = np.flatnonzero(prediction.scores >= score_thresh[labels])
+    low_score = len(prediction) - len(chosen)
+    labels, scores = labels[chosen], prediction.scores[chosen].astype(np.float32)
+    boxes, crops, means = paste(prediction.boxes[chosen], prediction.mask_probs[chosen], mask_thresh[labels], prediction.size)
+
+    filled = means > 0
+    if settings.rank_by_mask:
+        scores = scores * means
+    high = filled & (scores >= score_thresh[labels])
+    order = np.flatnonzero(high)[np.argsort(-scores[high], kind="stable")]
+    crops, boxes = [crops[i] for i in order], boxes[order]
+
+    kept = suppress(crops, boxes, prediction.size, settings.nms_iou)
+    order, boxes = order[kept], boxes[kept]
+    crops = tidy([crops[i] for i in kept])
+    before_trim = len(order)
+    if settings.overlaps == "trim":
+        kept, crops = trim(crops, boxes, prediction.size, settings.max_covered)
+        order, boxes = order[kept], boxes[kept]
+
+    area = np.array([np.count_nonzero(crop) for crop in crops], np.int64)
+    large = np.flatnonzero(area >= np.maximum(min_area[labels[order]], 1))
+    cells = Instances.build(
+        prediction.size, [_tight(crops[i], boxes[i]) for i in large], classes, labels[order[large]], scores[order[large]]
+    )
+    report = StepReport(
+        detections=len(prediction),
+        low_score=low_score + int(np.count_nonzero(filled & ~high)),
+        empty_mask=int(np.count_nonzero(~filled)),
+        duplicates=int(np.count_nonzero(high)) - before_trim,
+        covered=before_trim - len(order),
+        small=len(order) - len(large),
+        cells=len(cells),
+    )
+    return cells, report
+
+
+def by_class(values: Mapping[str, float], classes: Sequence[str], field: str) -> NDArray[np.float64]:
+    """One value a class (K,) from a mapping of class names, with `default` for those that it does not name.
+
+    Raises:
+        InputError: when the mapping names an unknown class.
+    """
+    unknown = sorted(set(values) - {"default", *classes})
+    if unknown:
+        raise InputError(f"postprocess.{field} names class {unknown[0]!r}, the detector knows {', '.join(classes)}: correct the name")
+    return np.array([values.get(name, values["default"]) for name in classes], np.float64)
+
+
+def vote(labels: NDArray[np.int64], scores: NDArray[np.float32]) -> int:
+    """The label with the largest sum of scores; of equal ones the lowest."""
+    return int(np.argmax(np.bincount(labels, weights=scores)))
+
+
+def paste(
+    boxes: NDArray[np.float32], mask_probs: NDArray[np.floating], thresholds: NDArray[np.float64], size: mk.Size
+) -> tuple[mk.Boxes, list[mk.Mask], NDArray[np.float32]]:
+    """Resize soft masks to their boxes and threshold them.
+
+    The value at pixel centre (x + .5, y + .5) is the bilinear interpolation of the S x S grid at u = (x + .5 - x0) / (x1 - x0) * S - .5,
+    with zeros around the grid: what Detectron2's paste gives with grid_sample(align_corners=False). The interpolation is separable
+    and linear, so it is two matrix products, rows @ grid @ columns.T, for many boxes of about one size at once.
+
+    Args:
+        boxes: (N, 4) x0 y0 x1 y1 in pixels of the image.
+        mask_probs: (N, S, S) probabilities.
+        thresholds: (N,) least probability of a pixel.
+        size: (height, width) of the image.
+
+    Returns:
+        Tight boxes int32 (N, 4), N crops, and the mean probability over each mask (N,); an empty mask has `EMPTY_BOX` and mean 0.
+    """
+    count, grid = len(boxes), mask_probs.shape[-1]
+    tight = np.zeros((count, 4), np.int32)
+    crops: list[mk.Mask] = [np.zeros((0, 0), bool)] * count
+    means = np.zeros(count, np.float32)
+    start = np.asarray(boxes, np.float64).reshape(-1, 4)[:, :2]
+    end = np.asarray(boxes, np.float64).reshape(-1, 4)[:, 2:]
+    extent = end - start
+    sound = (np.isfinite(extent) & (extent > 0)).all(axis=1, keepdims=True)
+    margin = extent / (2 * grid)  # interpolation towards the zeros around the grid reaches half a grid cell out of the box
+    limit = np.array([size[1], size[0]])
+    first = np.clip(np.ceil(np.where(sound, start - margin - 0.5, 0)), 0, limit).astype(np.int64)
+    last = np.clip(np.floor(np.where(sound, end + margin - 0.5, -1)) + 1, 0, limit).astype(np.int64)
+    lengths = last - first  # (N, 2): width, height of the window of pixels that the soft mask can reach
+    for chosen in _size_batches(lengths):
+        width, height = lengths[chosen].max(axis=0)
+        rows = _weights(first[chosen, 1], start[chosen, 1], extent[chosen, 1], int(height), grid)
+        columns = _weights(first[chosen, 0], start[chosen, 0], extent[chosen, 0], int(width), grid)
+        soft = rows @ mask_probs[chosen].astype(np.float32) @ columns.transpose(0, 2, 1)
+        # Beyond its own window a batch member may run out of the image.
+        inside_rows = np.arange(height) < lengths[chosen, 1:, None]
+        inside_columns = np.arange(width) < lengths[chosen, :1, None]
+        hard = soft >= np.maximum(thresholds[chosen], 1e-6).astype(np.float32)[:, None, None]
+        hard &= inside_rows.transpose(0, 2, 1) & inside_columns
+        area = np.count_nonzero(hard, axis=(1, 2))
+        means[chosen] = np.where(hard, soft, 0).sum(axis=(1, 2)) / np.maximum(area, 1)
+        windows = _tight_windows(hard)
+        windows[area == 0] = 0
+        tight[chosen] = np.where(area[:, None] > 0, windows + np.tile(first[chosen], 2), 0)
+        for i, mask, (x0, y0, x1, y1) in zip(chosen.tolist(), hard, windows.tolist(), strict=True):
+            crops[i] = mask[y0:y1, x0:x1].copy()
+    return tight, crops, means
+
+
+def suppress(crops: Sequence[mk.Mask], boxes: mk.Boxes, size: mk.Size, iou: float) -> NDArray[np.int64]:
+    """Greedy mask NMS: of two masks with an IoU above `iou` the later one goes, if the earlier one stays.
+
+    Args:
+        crops: N masks in falling order of score.
+        boxes: their boxes (N, 4).
+        size: (height, width) of the image.
+        iou: in [0, 1].
+
+    Returns:
+        The indices that stay, rising.
+    """
+    alive = [True] * len(crops)
+    shared = mk.overlaps(crops, boxes, crops, boxes, size).tocoo()
+    area = shared.diagonal()
+    above = (shared.row < shared.col) & (shared.data > iou * (area[shared.row] + area[shared.col] - shared.data))
+    better, worse = shared.row[above], shared.col[above]
+    order = np.argsort(better, kind="stable")
+    for i, j in zip(better[order].tolist(), worse[order].tolist(), strict=True):
+        if alive[i]:
+            alive[j] = False
+    return np.flatnonzero(alive)
+
+
+def tidy(crops: Sequence[mk.Mask]) -> list[mk.Mask]:
+    """Fill each mask's holes and keep its largest piece (both 4-connected); the crops keep their shapes."""
+    # All crops are laid out on one sheet, because two calls of ndimage.label cost less than two a cell.
+    sheet, corners = _sheet(crops)
+    background, _ = ndimage.label(~sheet)
+    filled = background != background[0, 0]
+    pieces, _ = ndimage.label(filled)
+    sizes = np.bincount(pieces.ravel())
+    tidied = []
+    for crop, (x, y) in zip(crops, corners, strict=True):
+        window = np.s_[y : y + crop.shape[0], x : x + crop.shape[1]]
+        mask = filled[window].copy()
+        one_piece = not mask.any() or sizes[pieces[window].flat[mask.argmax()]] == np.count_nonzero(mask)
+        tidied.append(mask if one_piece else largest_piece(mask))
+    return tidied
+
+
+def trim(crops: Sequence[mk.Mask], boxes: mk.Boxes, size: mk.Size, max_covered: float) -> tuple[NDArray[np.int64], list[mk.Mask]]:
+    """Give every pixel to the first of the masks that claim it.
+
+    A mask of which more than the share `max_covered` is taken already is dropped and takes nothing; of one cut in pieces the largest stays.
+
+    Returns:
+        The indices that stay, rising, and their masks without the pixels of others, in crops of the old shapes.
+    """
+    used = np.zeros(size, bool)
+    kept, trimmed = [], []
+    for i, (crop, (x0, y0, x1, y1)) in enumerate(zip(crops, boxes.tolist(), strict=True)):
+        view = used[y0:y1, x0:x1]
+        free = crop & ~view
+        area, left = np.count_nonzero(crop), np.count_nonzero(free)
+        if area - left > max_covered * area:
+            continue
+        if left < area:
+            free = largest_piece(free)
+        view |= free
+        kept.append(i)
+        trimmed.append(free)
+    return np.array(kept, np.int64), trimmed
+
+
+def largest_piece(mask: mk.Mask) -> mk.Mask:
+    """The largest 4-connected piece of a mask; of equal ones the first in row order."""
+    pieces, count = ndimage.label(mask)
+    if count < 2:
+        return mask
+    largest: mk.Mask = pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
+    return largest
+
+
+def _size_batches(lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Indices of windows (width, height) in batches of about one size; windows without a pixel are left out."""
+    inside = np.flatnonzero((lengths > 0).all(axis=1))
+    steps = np.ceil(np.log(np.maximum(lengths[inside], 1)) / np.log(1.5)).astype(np.int64)
+    _, group = np.unique(steps[:, 0] * 100 + steps[:, 1], return_inverse=True)
+    batches = []
+    for number in range(int(group.max()) + 1 if len(group) else 0):
+        members = inside[group == number]
+        most = max(1, BATCH_PIXELS // int(lengths[members].max(axis=0).prod()))
+        batches += [members[i : i + most] for i in range(0, len(members), most)]
+    return batches
+
+
+def _weights(
+    first: NDArray[np.int64], start: NDArray[np.float64], extent: NDArray[np.float64], length: int, grid: int
+) -> NDArray[np.float32]:
+    """Linear interpolation weights (n, length, grid) of `length` pixel centres from `first` on, in a grid over start..start + extent."""
+    step = (grid / extent)[:, None]
+    position = (first + 0.5 - start)[:, None] * step - 0.5 + np.arange(length) * step
+    distance = position.astype(np.float32)[:, :, None] - np.arange(grid, dtype=np.float32)
+    np.abs(distance, out=distance)
+    np.subtract(1, distance, out=distance)
+    return np.maximum(distance, 0, out=distance)
+
+
+def _tight_windows(masks: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Tight half-open boxes (n, 4), x0 y0 x1 y1, of n masks (n, H, W); meaningless for an empty mask."""
+    rows, columns = np.asarray(masks.any(axis=2)), np.asarray(masks.any(axis=1))
+    return np.stack(
+        [
+            columns.argmax(axis=1),
+            rows.argmax(axis=1),
+            columns.shape[1] - columns[:, ::-1].argmax(axis=1),
+            rows.shape[1] - rows[:, ::-1].argmax(axis=1),
+        ],
+        axis=1,
+    )
+
+
+def _sheet(crops: Sequence[mk.Mask]) -> tuple[mk.Mask, list[tuple[int, int]]]:
+    """Crops laid out side by side with a pixel of background around each, and the x, y of each one's corner."""
+    width = max([1022, *(crop.shape[1] for crop in crops)]) + 2
+    corners = [(0, 0)] * len(crops)
+    x, y, shelf = 1, 1, 0
+    for i in sorted(range(len(crops)), key=lambda i: -crops[i].shape[0]):
+        if x + crops[i].shape[1] + 1 > width:
+            x, y, shelf = 1, y + shelf + 1, 0
+        corners[i] = (x, y)
+        x += crops[i].shape[1] + 1
+        shelf = max(shelf, crops[i].shape[0])
+    sheet = np.zeros((y + shelf + 1, width), bool)
+    for crop, (x, y) in zip(crops, corners, strict=True):
+        sheet[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
+    return sheet, corners
+
+
+def _tight(crop: mk.Mask, box: mk.Boxes) -> tuple[tuple[int, int, int, int], mk.Mask]:
+    (x0, y0, x1, y1), tight = mk.crop_from_mask(crop)
+    return (x0 + int(box[0]), y0 + int(box[1]), x1 + int(box[0]), y1 + int(box[1])), tight
