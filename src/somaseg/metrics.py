@@ -35,30 +35,27 @@ class Result(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Predicted and true cells of one image, compared once for all scores.
+    """Predicted and true cells of one image, compared once for all scores: the P pairs that share any pixel.
 
     Attributes:
-        shared: pixels that predicted cell i and true cell j share, sparse int64 (N, M), only where there are any.
+        pred: index of each pair's predicted cell (P,).
+        truth: index of each pair's true cell (P,).
+        shared: pixels that the two share (P,), above 0.
         pred_area: pixels of each predicted cell (N,).
         truth_area: pixels of each true cell (M,).
     """
 
-    shared: sparse.csr_array
+    pred: Counts
+    truth: Counts
+    shared: Counts
     pred_area: Counts
     truth_area: Counts
 
     @cached_property
-    def iou(self) -> sparse.csr_array:
-        """Mask IoU in (0, 1], float64 (N, M), in the same places as `shared`."""
-        pixels = self.shared.tocoo()
-        union = self.pred_area[pixels.row] + self.truth_area[pixels.col] - pixels.data
-        return sparse.csr_array((pixels.data / union, (pixels.row, pixels.col)), shape=self.shared.shape)
-
-    def pairs_above(self, threshold: float) -> sparse.csr_array:
-        """The pairs whose IoU is strictly above the threshold, with their IoU, sparse (N, M)."""
-        pairs = self.iou.tocoo()
-        keep = pairs.data > threshold
-        return sparse.csr_array((pairs.data[keep], (pairs.row[keep], pairs.col[keep])), shape=pairs.shape)
+    def iou(self) -> NDArray[np.float64]:
+        """Mask IoU of each pair (P,), in (0, 1]."""
+        ratio: NDArray[np.float64] = self.shared / (self.pred_area[self.pred] + self.truth_area[self.truth] - self.shared)
+        return ratio
 
 
 def compare(pred: Instances, truth: Instances) -> Comparison:
@@ -71,7 +68,8 @@ def compare(pred: Instances, truth: Instances) -> Comparison:
         raise InputError(
             f"prediction of size {pred.size}, truth of size {truth.size} (height, width): both must be of the same image at the same scale"
         )
-    return Comparison(mk.overlaps(pred.masks, pred.boxes, truth.masks, truth.boxes, truth.size), pred.area, truth.area)
+    pixels = mk.overlaps(pred.masks, pred.boxes, truth.masks, truth.boxes, truth.size).tocoo()
+    return Comparison(pixels.row.astype(np.int64), pixels.col.astype(np.int64), pixels.data, pred.area, truth.area)
 
 
 def match_counts(pred: Instances, truth: Instances, thresholds: Sequence[float] = THRESHOLDS) -> tuple[Counts, Counts, Counts]:
@@ -81,7 +79,7 @@ def match_counts(pred: Instances, truth: Instances, thresholds: Sequence[float] 
 
 def comparison_counts(comparison: Comparison, thresholds: Sequence[float] = THRESHOLDS) -> tuple[Counts, Counts, Counts]:
     """`match_counts` of cells compared before."""
-    matches = np.array([_largest_matching(comparison.pairs_above(t)) for t in thresholds], np.int64)
+    matches = np.array([_largest_matching(comparison, t) for t in thresholds], np.int64)
     return matches, len(comparison.pred_area) - matches, len(comparison.truth_area) - matches
 
 
@@ -189,8 +187,11 @@ def summarise(
     )
 
 
-def _largest_matching(pairs: sparse.csr_array) -> int:
-    return int(np.count_nonzero(maximum_bipartite_matching(pairs, perm_type="column") >= 0))
+def _largest_matching(comparison: Comparison, threshold: float) -> int:
+    match = comparison.iou > threshold
+    edges = (np.ones(np.count_nonzero(match), np.int8), (comparison.pred[match], comparison.truth[match]))
+    graph = sparse.csr_array(edges, shape=(len(comparison.pred_area), len(comparison.truth_area)))
+    return int(np.count_nonzero(maximum_bipartite_matching(graph, perm_type="column") >= 0))
 
 
 def _bootstrap_means(values: NDArray[np.float64], draws: int, random: np.random.Generator) -> NDArray[np.float64]:
