@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
-from skimage import measure
 
 from somaseg import masks as mk
 from somaseg.errors import InputError
@@ -71,6 +70,10 @@ class Instances:
                 f"Instances.labels run from {self.labels.min()} to {self.labels.max()}, there are {len(self.classes)} classes: "
                 "labels index classes from 0"
             )
+        bad = ~((self.scores >= 0) & (self.scores <= 1))
+        if bad.any():
+            i = int(np.argmax(bad))
+            raise InputError(f"Instances.scores[{i}] = {self.scores[i]}: give a score in [0, 1]")
 
     @classmethod
     def empty(cls, size: mk.Size, classes: Sequence[str]) -> "Instances":
@@ -118,16 +121,30 @@ class Instances:
         return cls.build(size, [mk.crop_from_coco_rle(rle) for rle in rles], classes, labels, scores)
 
     @classmethod
+    def from_polygons(
+        cls,
+        polygons: Sequence[Sequence[NDArray[np.float64]]],
+        size: mk.Size,
+        classes: Sequence[str],
+        labels: ArrayLike | None = None,
+        scores: ArrayLike | None = None,
+    ) -> "Instances":
+        """From the outlines that `to_polygons` gives; the round trip is exact to the pixel."""
+        return cls.build(size, [mk.crop_from_outlines(outlines, size) for outlines in polygons], classes, labels, scores)
+
+    @classmethod
     def from_label_image(cls, labels: NDArray[Any], classes: Sequence[str], label: int = 0) -> "Instances":
         """From an integer image (H, W) with 0 as background and one value a cell; cells come in the order of values."""
-        values, dense = np.unique(labels, return_inverse=True)
-        dense = dense.reshape(labels.shape)
-        offset = int(values[0] == 0)
-        crops = []
-        for number, window in enumerate(ndimage.find_objects(dense + 1 - offset), start=1):
-            rows, columns = window
-            crops.append(((columns.start, rows.start, columns.stop, rows.stop), dense[window] == number - 1 + offset))
         size = (int(labels.shape[0]), int(labels.shape[1]))
+        if not labels.size:
+            return cls.empty(size, classes)
+        values, numbers = np.unique(labels, return_inverse=True)
+        if values[0] < 0:
+            raise InputError(f"label image: found the value {values[0]}, expected 0 as background and positive values as cells")
+        numbers = numbers.reshape(labels.shape) + (0 if 0 in values else 1)
+        crops = []
+        for number, (rows, columns) in enumerate(ndimage.find_objects(numbers), start=1):
+            crops.append(((columns.start, rows.start, columns.stop, rows.stop), numbers[rows, columns] == number))
         return cls.build(size, crops, classes, np.full(len(crops), label))
 
     @classmethod
@@ -150,7 +167,7 @@ class Instances:
 
     def __getitem__(self, index: int | slice | ArrayLike) -> "Instances":
         """The chosen cells: an integer, a slice, integers in any order, or N booleans."""
-        chosen = np.arange(len(self))[index if isinstance(index, slice) else np.atleast_1d(np.asarray(index))]
+        chosen = np.arange(len(self))[index if isinstance(index, slice) else _as_index(index)]
         return Instances(
             size=self.size,
             boxes=self.boxes[chosen],
@@ -186,10 +203,12 @@ class Instances:
 
     def to_polygons(self) -> list[list[NDArray[np.float64]]]:
         """Outlines of each cell, (n, 2) of x, y in pixel-centre coordinates, one a piece or hole."""
-        return [
-            [c[:, ::-1] + (b[:2] - 1) for c in measure.find_contours(np.pad(m, 1).astype(float), 0.5)]
-            for m, b in zip(self.masks, self.boxes, strict=True)
-        ]
+        return [mk.outlines_from_crop(m, b) for m, b in zip(self.masks, self.boxes, strict=True)]
+
+
+def _as_index(index: int | ArrayLike) -> NDArray[Any]:
+    wanted = np.atleast_1d(np.asarray(index))
+    return wanted if wanted.size else wanted.astype(np.int64)  # NumPy takes an empty list for floats
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from faster_coco_eval.core import mask as coco_mask
 from numpy.typing import NDArray
 from scipy import sparse
 from skimage.draw import polygon as draw_polygon
+from skimage.measure import find_contours
 
 Size = tuple[int, int]
 Order = Literal["C", "F"]
@@ -151,12 +152,22 @@ def crop_from_polygons(polygons: Sequence[Sequence[float]], size: Size) -> tuple
     return crop_from_mask(coco_mask.decode(coco_mask.merge(rles)))
 
 
-def polygon_mask(xy: NDArray[np.float64], size: Size) -> Mask:
-    """Fill one polygon (N, 2) of x, y in pixel-centre coordinates."""
+def outlines_from_crop(crop: Mask, box: Sequence[int] | Boxes) -> list[NDArray[np.float64]]:
+    """Outlines of a crop, one a piece or hole: (n, 2) of x, y where pixel (0, 0) has its centre at (0, 0).
+
+    They run half-way between the pixels inside and those outside, so never through a pixel's centre.
+    """
+    corner = np.asarray(box[:2], np.float64) - 1
+    return [contour[:, ::-1] + corner for contour in find_contours(np.pad(crop, 1).astype(np.float64), 0.5)]
+
+
+def crop_from_outlines(outlines: Sequence[NDArray[np.float64]], size: Size) -> tuple[tuple[int, int, int, int], Mask]:
+    """Tight box and crop of the pixels whose centres lie inside an odd number of outlines, so that holes stay holes."""
     full = np.zeros(size, bool)
-    rows, columns = draw_polygon(xy[:, 1], xy[:, 0], size)
-    full[rows, columns] = True
-    return full
+    for xy in outlines:
+        rows, columns = draw_polygon(xy[:, 1], xy[:, 0], size)
+        full[rows, columns] ^= True
+    return crop_from_mask(full)
 
 
 def label_image(crops: Sequence[Mask], boxes: Boxes, size: Size) -> tuple[NDArray[np.uint32], int]:
@@ -184,23 +195,25 @@ def overlaps(crops: Sequence[Mask], boxes: Boxes, other_crops: Sequence[Mask], o
 
 def pairwise_iou(crops: Sequence[Mask], boxes: Boxes, other_crops: Sequence[Mask], other_boxes: Boxes, size: Size) -> NDArray[np.float64]:
     """Mask IoU of every pair, dense (N, M) in [0, 1]; two empty masks have IoU 0."""
-    shared = overlaps(crops, boxes, other_crops, other_boxes, size).toarray().astype(np.float64)
-    area = np.array([int(c.sum()) for c in crops], np.float64).reshape(-1, 1)
-    other_area = np.array([int(c.sum()) for c in other_crops], np.float64).reshape(1, -1)
-    union = area + other_area - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    left = _incidence(crops, boxes, size)
+    right = left if other_crops is crops else _incidence(other_crops, other_boxes, size)
+    shared = sparse.coo_array(left @ right.T)
+    rows, columns = shared.coords
+    union = np.diff(left.indptr)[rows] + np.diff(right.indptr)[columns] - shared.data
+    iou = np.zeros(shared.shape)
+    iou[rows, columns] = shared.data / union
+    return iou
 
 
 def _incidence(crops: Sequence[Mask], boxes: Boxes, size: Size) -> sparse.csr_array:
-    """Sparse (N, H*W) array with a 1 for every pixel of every crop."""
-    width = size[1]
-    pixels = [_frame_pixels(crop, box, width) for crop, box in zip(crops, boxes, strict=True)]
-    counts = np.array([0, *(len(p) for p in pixels)], np.int64)
-    indices = np.concatenate(pixels) if pixels else np.zeros(0, np.int64)
-    data = np.ones(len(indices), np.int64)
-    return sparse.csr_array((data, indices, np.cumsum(counts)), shape=(len(pixels), size[0] * size[1]))
-
-
-def _frame_pixels(crop: Mask, box: Sequence[int] | Boxes, width: int) -> NDArray[np.int64]:
-    rows, columns = np.nonzero(crop)
-    return (rows + int(box[1])) * width + columns + int(box[0])
+    """Sparse (N, H*W) array with a 1 for every pixel of every crop, made for all crops at once."""
+    x0, y0, x1, y1 = np.asarray(boxes, np.int64).reshape(-1, 4).T
+    widths = x1 - x0
+    ends = np.cumsum(widths * (y1 - y0))
+    inside = np.flatnonzero(np.concatenate([np.zeros(0, bool), *(crop.ravel() for crop in crops)]))
+    bounds = np.concatenate([[0], np.searchsorted(inside, ends)])
+    owner = np.repeat(np.arange(len(crops)), np.diff(bounds))
+    first = ends - widths * (y1 - y0)
+    rows, columns = np.divmod(inside - first[owner], widths[owner])
+    pixels = (rows + y0[owner]) * size[1] + columns + x0[owner]
+    return sparse.csr_array((np.ones(len(pixels), np.int64), pixels, bounds), shape=(len(crops), size[0] * size[1]))

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from somaseg.data.normalize import CLIP, normalize, to_grey
+from somaseg.errors import InputError
+
+GREY = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9))
+
+
+def test_values_of_a_drawn_image():
+    # mean 4, deviation 2
+    np.testing.assert_array_equal(normalize(np.array([[2, 6], [6, 2]], np.uint8)), [[-1, 1], [1, -1]])
+
+
+@given(GREY)
+def test_bit_depth_and_exposure_cancel(image):
+    plain = normalize(image)
+    assert plain.dtype == np.float32
+    for copy in (image.astype(np.uint16) * 257, image.astype(np.float32) / 255, image.astype(np.float64) * 3 + 100):
+        np.testing.assert_allclose(normalize(copy), plain, atol=1e-3)
+
+
+@given(GREY)
+def test_mean_is_zero_and_deviation_one_unless_flat(image):
+    values = normalize(image)
+    if image.min() == image.max():
+        assert not values.any()
+    elif np.abs(values).max() < CLIP:
+        assert values.mean() == pytest.approx(0, abs=1e-4)
+        assert values.std() == pytest.approx(1, abs=1e-4)
+
+
+def test_a_speck_is_clipped():
+    image = np.zeros((100, 100), np.uint16)
+    image[50, 50] = 65535
+    assert normalize(image).max() == CLIP
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 4), (0, 5)])
+def test_flat_and_empty_images_give_zeros(shape):
+    values = normalize(np.full(shape, 7, np.uint8))
+    assert values.shape == shape
+    assert not values.any()
+
+
+def test_channels():
+    grey = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    alpha = np.full_like(grey, 9)
+    for channels in ([grey], [grey, alpha], [grey, grey, grey], [grey, grey, grey, alpha]):
+        np.testing.assert_allclose(to_grey(np.stack(channels, axis=-1)), grey, rtol=1e-6)
+    pure_green = np.array([[[0, 100, 0]]], np.uint8)
+    np.testing.assert_allclose(to_grey(pure_green), [[58.7]], rtol=1e-6)
+
+
+@given(arrays(np.float32, (4, 4), elements=st.sampled_from([np.nan, np.inf, -np.inf, 1, 2, 3])))
+def test_pixels_that_are_not_numbers_become_the_median(image):
+    finite = image[np.isfinite(image)]
+    grey = to_grey(image)
+    expected = np.where(np.isfinite(image), image, np.median(finite) if len(finite) else 0)
+    np.testing.assert_array_equal(grey, expected)
+    assert np.isfinite(normalize(image)).all()
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 4, 5), (4, 4, 0), (2, 4, 4, 3)])
+def test_other_shapes_are_refused(shape):
+    with pytest.raises(InputError, match="give \\(height, width\\)"):
+        to_grey(np.zeros(shape))
