@@ -50,7 +50,7 @@ def postprocess_with_report(prediction: Prediction, settings: PostprocessSetting
     """The cells of one image, in falling order of score, and what each step removed.
 
     Steps: class vote; score threshold; paste and mask threshold; score x mean mask probability and the threshold again;
-    mask NMS; largest piece, holes filled; overlap removal (with overlaps="trim"), largest piece again; least area.
+    mask NMS; holes filled; overlap removal (with overlaps="trim"); largest piece; least area.
 
     Raises:
         InputError: when the settings name a class that the prediction does not know.
@@ -78,17 +78,18 @@ def postprocess_with_report(prediction: Prediction, settings: PostprocessSetting
 
     kept = suppress(crops, boxes, prediction.size, settings.nms_iou)
     order, boxes = order[kept], boxes[kept]
-    crops = tidy([crops[i] for i in kept])
+    crops = fill_holes([crops[i] for i in kept])
+    whole = areas(crops)
     before_trim = len(order)
     if settings.overlaps == "trim":
         kept, crops = trim(crops, boxes, prediction.size, settings.max_covered)
-        order, boxes = order[kept], boxes[kept]
+        order, boxes, whole = order[kept], boxes[kept], whole[kept]
+    crops = largest_pieces(crops)
 
-    area = np.array([np.count_nonzero(crop) for crop in crops], np.int64)
+    area = areas(crops)
     large = np.flatnonzero(area >= np.maximum(min_area[labels[order]], 1))
-    cells = Instances.build(
-        prediction.size, [_tight(crops[i], boxes[i]) for i in large], classes, labels[order[large]], scores[order[large]]
-    )
+    tight = [_tight(crops[i], boxes[i]) if area[i] < whole[i] else (boxes[i], crops[i]) for i in large]
+    cells = Instances.build(prediction.size, tight, classes, labels[order[large]], scores[order[large]])
     report = StepReport(
         detections=len(prediction),
         low_score=low_score + int(np.count_nonzero(filled & ~high)),
@@ -160,7 +161,7 @@ def paste(
         hard = soft >= np.maximum(thresholds[chosen], 1e-6).astype(np.float32)[:, None, None]
         hard &= inside_rows.transpose(0, 2, 1) & inside_columns
         area = np.count_nonzero(hard, axis=(1, 2))
-        means[chosen] = np.where(hard, soft, 0).sum(axis=(1, 2)) / np.maximum(area, 1)
+        means[chosen] = np.einsum("nij,nij->n", soft, hard) / np.maximum(area, 1)
         windows = _tight_windows(hard)
         windows[area == 0] = 0
         tight[chosen] = np.where(area[:, None] > 0, windows + np.tile(first[chosen], 2), 0)
@@ -181,39 +182,53 @@ def suppress(crops: Sequence[mk.Mask], boxes: mk.Boxes, size: mk.Size, iou: floa
     Returns:
         The indices that stay, rising.
     """
+    area = areas(crops)
+    better, worse, windows = _rivals(boxes, area, iou)
+    corners, total = boxes[:, :2].tolist(), area.tolist()
     alive = [True] * len(crops)
-    shared = mk.overlaps(crops, boxes, crops, boxes, size).tocoo()
-    area = shared.diagonal()
-    above = (shared.row < shared.col) & (shared.data > iou * (area[shared.row] + area[shared.col] - shared.data))
-    better, worse = shared.row[above], shared.col[above]
-    order = np.argsort(better, kind="stable")
-    for i, j in zip(better[order].tolist(), worse[order].tolist(), strict=True):
-        if alive[i]:
-            alive[j] = False
+    # Most masks fall to their first rival, so shared pixels are counted only when they are asked for.
+    for i, j, (x0, y0, x1, y1) in zip(better.tolist(), worse.tolist(), windows.tolist(), strict=True):
+        if alive[i] and alive[j]:
+            (xi, yi), (xj, yj) = corners[i], corners[j]
+            both = crops[i][y0 - yi : y1 - yi, x0 - xi : x1 - xi] & crops[j][y0 - yj : y1 - yj, x0 - xj : x1 - xj]
+            shared = np.count_nonzero(both)
+            alive[j] = shared <= iou * (total[i] + total[j] - shared)
     return np.flatnonzero(alive)
 
 
-def tidy(crops: Sequence[mk.Mask]) -> list[mk.Mask]:
-    """Fill each mask's holes and keep its largest piece (both 4-connected); the crops keep their shapes."""
-    # All crops are laid out on one sheet, because two calls of ndimage.label cost less than two a cell.
-    sheet, corners = _sheet(crops)
+def fill_holes(crops: Sequence[mk.Mask]) -> list[mk.Mask]:
+    """Each mask with its holes filled: background that no 4-connected way joins with the outside."""
+    # All crops are laid out on one sheet, because one call of ndimage.label costs less than one a cell; so in largest_pieces.
+    sheet, windows = _sheet(crops)
     background, _ = ndimage.label(~sheet)
     filled = background != background[0, 0]
-    pieces, _ = ndimage.label(filled)
+    return [filled[window].copy() for window in windows]
+
+
+def largest_pieces(crops: Sequence[mk.Mask]) -> list[mk.Mask]:
+    """Each mask's largest 4-connected piece, of equal ones the first in row order; the crops keep their shapes."""
+    sheet, windows = _sheet(crops)
+    pieces, count = ndimage.label(sheet)
+    if count <= len(crops) and all(crop.any() for crop in crops):
+        return list(crops)
     sizes = np.bincount(pieces.ravel())
-    tidied = []
-    for crop, (x, y) in zip(crops, corners, strict=True):
-        window = np.s_[y : y + crop.shape[0], x : x + crop.shape[1]]
-        mask = filled[window].copy()
-        one_piece = not mask.any() or sizes[pieces[window].flat[mask.argmax()]] == np.count_nonzero(mask)
-        tidied.append(mask if one_piece else largest_piece(mask))
-    return tidied
+    sizes[0] = 0
+    largest: list[mk.Mask] = []
+    for crop, window in zip(crops, windows, strict=True):
+        piece = pieces[window]
+        first = piece.flat[crop.argmax()] if crop.size else 0
+        if sizes[first] == np.count_nonzero(crop):
+            largest.append(crop)
+        else:
+            present = np.unique(piece)
+            largest.append(np.asarray(piece == present[np.argmax(sizes[present])]))
+    return largest
 
 
 def trim(crops: Sequence[mk.Mask], boxes: mk.Boxes, size: mk.Size, max_covered: float) -> tuple[NDArray[np.int64], list[mk.Mask]]:
     """Give every pixel to the first of the masks that claim it.
 
-    A mask of which more than the share `max_covered` is taken already is dropped and takes nothing; of one cut in pieces the largest stays.
+    A mask of which more than the share `max_covered` is taken already is dropped and takes nothing.
 
     Returns:
         The indices that stay, rising, and their masks without the pixels of others, in crops of the old shapes.
@@ -223,24 +238,35 @@ def trim(crops: Sequence[mk.Mask], boxes: mk.Boxes, size: mk.Size, max_covered: 
     for i, (crop, (x0, y0, x1, y1)) in enumerate(zip(crops, boxes.tolist(), strict=True)):
         view = used[y0:y1, x0:x1]
         free = crop & ~view
-        area, left = np.count_nonzero(crop), np.count_nonzero(free)
-        if area - left > max_covered * area:
-            continue
-        if left < area:
-            free = largest_piece(free)
-        view |= free
-        kept.append(i)
-        trimmed.append(free)
+        area = np.count_nonzero(crop)
+        if area - np.count_nonzero(free) <= max_covered * area:
+            view |= crop
+            kept.append(i)
+            trimmed.append(free)
     return np.array(kept, np.int64), trimmed
 
 
-def largest_piece(mask: mk.Mask) -> mk.Mask:
-    """The largest 4-connected piece of a mask; of equal ones the first in row order."""
-    pieces, count = ndimage.label(mask)
-    if count < 2:
-        return mask
-    largest: mk.Mask = pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
-    return largest
+def areas(crops: Sequence[mk.Mask]) -> NDArray[np.int64]:
+    """Pixels of each mask (N,)."""
+    return np.array([np.count_nonzero(crop) for crop in crops], np.int64)
+
+
+def _rivals(boxes: mk.Boxes, area: NDArray[np.int64], iou: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+    """Pairs i < j, ordered by j then i, whose boxes share enough for a mask IoU above `iou`, and the boxes' shared windows."""
+    order = np.argsort(boxes[:, 0], kind="stable")
+    left = boxes[order, 0]
+    after = np.arange(1, len(boxes) + 1)
+    count = np.maximum(np.searchsorted(left, boxes[order, 2], side="left") - after, 0)  # boxes that start before this one ends
+    one = np.repeat(order, count)
+    other = order[np.arange(count.sum()) + np.repeat(after - (np.cumsum(count) - count), count)]
+    first = np.maximum(boxes[one, :2], boxes[other, :2])
+    last = np.minimum(boxes[one, 2:], boxes[other, 2:])
+    extent = np.maximum(last - first, 0).astype(np.int64)
+    # shared / (a + b - shared) > iou needs shared > iou / (1 + iou) * (a + b), and the masks share no more than their boxes
+    near = extent[:, 0] * extent[:, 1] * (1 + iou) > iou * (area[one] + area[other])
+    better, worse = np.minimum(one[near], other[near]), np.maximum(one[near], other[near])
+    ranked = np.lexsort((better, worse))
+    return better[ranked], worse[ranked], np.concatenate([first, last], axis=1)[near][ranked]
 
 
 def _size_batches(lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -282,21 +308,23 @@ def _tight_windows(masks: NDArray[np.bool_]) -> NDArray[np.int64]:
     )
 
 
-def _sheet(crops: Sequence[mk.Mask]) -> tuple[mk.Mask, list[tuple[int, int]]]:
-    """Crops laid out side by side with a pixel of background around each, and the x, y of each one's corner."""
-    width = max([1022, *(crop.shape[1] for crop in crops)]) + 2
-    corners = [(0, 0)] * len(crops)
+def _sheet(crops: Sequence[mk.Mask]) -> tuple[mk.Mask, list[tuple[slice, slice]]]:
+    """Crops laid out side by side with a pixel of background around each, and the window of each one."""
+    shapes = [crop.shape for crop in crops]
+    sheet_width = max([1022, *(width for _, width in shapes)]) + 2
+    windows = [np.s_[0:0, 0:0]] * len(crops)
     x, y, shelf = 1, 1, 0
-    for i in sorted(range(len(crops)), key=lambda i: -crops[i].shape[0]):
-        if x + crops[i].shape[1] + 1 > width:
+    for i in sorted(range(len(crops)), key=lambda i: -shapes[i][0]):
+        height, width = shapes[i]
+        if x + width + 1 > sheet_width:
             x, y, shelf = 1, y + shelf + 1, 0
-        corners[i] = (x, y)
-        x += crops[i].shape[1] + 1
-        shelf = max(shelf, crops[i].shape[0])
-    sheet = np.zeros((y + shelf + 1, width), bool)
-    for crop, (x, y) in zip(crops, corners, strict=True):
-        sheet[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
-    return sheet, corners
+        windows[i] = np.s_[y : y + height, x : x + width]
+        x += width + 1
+        shelf = max(shelf, height)
+    sheet = np.zeros((y + shelf + 1, sheet_width), bool)
+    for crop, window in zip(crops, windows, strict=True):
+        sheet[window] = crop
+    return sheet, windows
 
 
 def _tight(crop: mk.Mask, box: mk.Boxes) -> tuple[tuple[int, int, int, int], mk.Mask]:
