@@ -1,0 +1,192 @@
+"""COCO JSON: polygons, compressed and uncompressed RLE, LIVECell's files as they are."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from faster_coco_eval.core import mask as coco_mask
+from numpy.typing import NDArray
+
+from somaseg.data.image_folder import ImageFolder, sibling_images
+from somaseg.data.images import frame_name, image_stem
+from somaseg.data.rle import Crops, Ints, bad_counts, bad_texts, counts_from_texts, crops_from_counts
+from somaseg.data.samples import Problem, ProblemKind, Sample
+from somaseg.errors import InputError
+from somaseg.instances import Instances
+from somaseg.masks import Size
+
+# LIVECell names its files <cell line>_Phase_<well>_<field>_<time>_<crop>; crops and times of a field belong together.
+LIVECELL_NAME = re.compile(r"(?P<field>.+_Phase_[A-Z]\d+_\d+)_\d+d\d+h\d+m_\d+")
+OWN_FIELDS = {"id", "file_name", "width", "height", "cell_type", "source", "pixel_size", "group"}
+Finding = tuple[int, ProblemKind, str, bool]
+
+
+def read_coco(path: Path, images: Path | None = None) -> tuple[list[Sample], list[Problem]]:
+    """Samples of a COCO file and what is wrong with single annotations.
+
+    The group of an image is its `group` or `field_group`, else the field in a LIVECell file name. `score` of an
+    annotation is kept (1 without it). Annotations may be a list or, as in some of LIVECell's files, a dict by id.
+
+    Raises:
+        InputError: when the file as a whole is not COCO.
+    """
+    data = load_coco(path)
+    classes = tuple(str(c["name"]) for c in data["categories"])
+    label_of = {c["id"]: number for number, c in enumerate(data["categories"])}
+    rows_of: dict[Any, list[int]] = {image["id"]: [] for image in data["images"]}
+    problems: list[Problem] = []
+    annotations = data["annotations"]
+    for row, annotation in enumerate(annotations):
+        try:
+            rows_of[annotation["image_id"]].append(row)
+        except (KeyError, TypeError):
+            message = f"{path}: annotations[{row}], image_id: names no image of the file: correct it or delete the annotation"
+            problems.append(Problem("unknown image", message, fatal=True))
+    folder = ImageFolder(images or sibling_images(path.parent, ("images", "train")))
+    samples = []
+    for image, name in zip(data["images"], _names(data["images"]), strict=True):
+        rows = rows_of[image["id"]]
+        cells = [annotations[row] for row in rows]
+        size = (image["height"], image["width"])
+        (boxes, masks), findings = decode_segmentations([a.get("segmentation") for a in cells], size)
+        labels = np.array([label_of.get(a.get("category_id"), -1) for a in cells], np.int64)
+        for i in np.flatnonzero(labels < 0).tolist():
+            findings.append((i, "unknown class", f"category_id: {cells[i].get('category_id')!r} is not in categories", True))
+        problems += [Problem(k, f"{path}: annotations[{rows[i]}], {text}", name, i, fatal) for i, k, text, fatal in findings]
+        if (labels < 0).any():
+            labels = labels.clip(min=0)
+        scores = np.array([a.get("score", 1.0) for a in cells], np.float32)
+        instances = Instances(size, boxes, masks, labels, scores, classes or ("cell",))
+        samples.append(_sample(image, name, folder.find(image["file_name"]), instances))
+    return samples, problems
+
+
+def load_coco(path: Path) -> dict[str, Any]:
+    """Parsed COCO JSON with `images`, `categories` and `annotations` as lists.
+
+    Raises:
+        InputError: when the file is not JSON, or a list or a required field of an image is missing.
+    """
+    try:
+        data = orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise InputError(f"{path}: is not valid JSON ({error}): the file may be cut off") from error
+    for key in ("images", "annotations", "categories"):
+        value = data.get(key) if isinstance(data, dict) else None
+        if isinstance(value, dict):
+            data[key] = value = list(value.values())
+        if not isinstance(value, list):
+            raise InputError(f"{path}: {key}: found {type(value).__name__}, expected a list: give a COCO file with images, annotations, categories")
+    for i, image in enumerate(data["images"]):
+        for key, kind in {"id": (int, str), "file_name": str, "width": int, "height": int}.items():
+            if not isinstance(image.get(key), kind) or (kind is int and image[key] < 1):
+                raise InputError(f"{path}: images[{i}], {key}: found {image.get(key)!r}: every image needs id, file_name, width and height")
+    return dict(data)
+
+
+def decode_segmentations(segmentations: Sequence[Any], size: Size) -> tuple[Crops, list[Finding]]:
+    """Boxes and crops of the segmentations of one image, in their order; an unreadable one gives an empty mask.
+
+    Returns:
+        Boxes and crops, and (index, kind, message, fatal) of what was found.
+    """
+    total = size[0] * size[1]
+    empty = _counts_text([total], size)
+    findings: list[Finding] = []
+    texts: list[bytes] = []
+    for i, segmentation in enumerate(segmentations):
+        try:
+            if isinstance(segmentation, dict):
+                texts.append(_rle_text(segmentation, size))
+            else:
+                polygons = _polygons(segmentation)
+                texts.append(_polygon_text(polygons, size))
+                if outside := _outside(polygons, size):
+                    findings.append((i, "outside image", f"segmentation: {outside}", False))
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            findings.append((i, "unreadable mask", f"segmentation: {reason}", True))
+            texts.append(empty)
+    counts, bounds = _decode(texts, bad_texts(texts), empty, findings)
+    if bad := bad_counts(counts, bounds, total):
+        counts, bounds = _decode(texts, bad, empty, findings)
+    return crops_from_counts(counts, bounds, size), findings
+
+
+def _decode(texts: list[bytes], bad: dict[int, str], empty: bytes, findings: list[Finding]) -> tuple[Ints, Ints]:
+    """Counts of the codes, after those that are `bad` have been made empty and noted."""
+    for i, reason in bad.items():
+        texts[i] = empty
+        findings.append((i, "unreadable mask", f"segmentation, counts: {reason}", True))
+    return counts_from_texts(texts)
+
+
+def _rle_text(rle: dict[str, Any], size: Size) -> bytes:
+    """Compressed counts of an RLE, compressed or not."""
+    if tuple(rle["size"]) != size:
+        raise ValueError(f"size {rle['size']} differs from {list(size)}, the height and width of the image")
+    counts = rle["counts"]
+    if isinstance(counts, str):
+        return counts.encode()
+    if not all(isinstance(n, int) and n >= 0 for n in counts) or sum(counts) != size[0] * size[1]:
+        raise ValueError(f"counts must be numbers from 0 that sum to {size[0] * size[1]} pixels")
+    return _counts_text(counts, size)
+
+
+def _counts_text(counts: list[int], size: Size) -> bytes:
+    return bytes(coco_mask.frPyObjects({"size": list(size), "counts": counts}, *size)["counts"])
+
+
+def _polygons(segmentation: Any) -> list[NDArray[np.float64]]:
+    if not isinstance(segmentation, list) or not segmentation:
+        raise ValueError(f"found {segmentation!r}, expected polygons or an RLE")
+    polygons = [np.asarray(p, np.float64) for p in segmentation]
+    for polygon in polygons:
+        if polygon.ndim != 1 or len(polygon) < 6 or len(polygon) % 2 or not np.isfinite(polygon).all():
+            raise ValueError(f"a polygon of {polygon.size} numbers, expected finite x, y of three or more points")
+    return polygons
+
+
+def _polygon_text(polygons: list[NDArray[np.float64]], size: Size) -> bytes:
+    """Compressed counts of the union of polygons, rasterised as COCO's own tools do; what lies outside is cut off."""
+    rles = coco_mask.frPyObjects([p.tolist() for p in polygons], *size)
+    return bytes((rles[0] if len(rles) == 1 else coco_mask.merge(rles))["counts"])
+
+
+def _outside(polygons: list[NDArray[np.float64]], size: Size) -> str | None:
+    """How far polygons reach beyond the image; up to one pixel is the rounding of annotation tools."""
+    for polygon in polygons:
+        x, y = polygon[0::2], polygon[1::2]
+        if x.min() < -1 or y.min() < -1 or x.max() > size[1] + 1 or y.max() > size[0] + 1:
+            return f"x {x.min():g} to {x.max():g}, y {y.min():g} to {y.max():g} reach beyond {size[1]} x {size[0]} pixels"
+    return None
+
+
+def _names(images: Sequence[dict[str, Any]]) -> list[str]:
+    """Unique names: the stem, with the page of a stack; the whole path where two folders hold the same stem."""
+    short = [frame_name(Path(i["file_name"]), i.get("page")) for i in images]
+    if len(set(short)) == len(short):
+        return short
+    twice = {name for name, n in Counter(short).items() if n > 1}
+    return [
+        (Path(i["file_name"]).parent / name).as_posix() if name in twice else name for i, name in zip(images, short, strict=True)
+    ]
+
+
+def _sample(image: dict[str, Any], name: str, path: Path, instances: Instances) -> Sample:
+    livecell = LIVECELL_NAME.fullmatch(image_stem(image["file_name"]))
+    group = image.get("group", image.get("field_group", livecell and livecell["field"]))
+    return Sample(
+        image=path,
+        instances=instances,
+        name=name,
+        group=None if group is None else str(group),
+        cell_type=image.get("cell_type"),
+        source="pseudo" if image.get("source") == "pseudo" else "manual",
+        pixel_size=image.get("pixel_size"),
+        metadata={k: v for k, v in image.items() if k not in OWN_FIELDS},
+    )

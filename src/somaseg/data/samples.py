@@ -1,0 +1,74 @@
+"""`Sample`: one annotated image; `Problem`: what a reader found wrong with it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from somaseg.instances import Instances
+
+ProblemKind = Literal[
+    "unreadable mask",
+    "unknown class",
+    "unknown image",
+    "outside image",
+    "box outside image",
+    "empty mask",
+    "duplicate mask",
+    "hole",
+    "straight cut",
+    "missing image",
+    "unreadable image",
+    "size differs",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image with its annotated cells; the image file need not be there.
+
+    Attributes:
+        image: the image file.
+        instances: its cells in the order of the annotation, empty masks included.
+        name: what the image is called in folds and tables; unique among the samples of one annotation.
+        group: split key (the field of view); images of one group never go into two folds. None where unknown.
+        cell_type: the culture's cell type; where not given, the most frequent class of the cells, None without cells.
+        source: "manual" for people's outlines, "pseudo" for a model's.
+        pixel_size: edge of a pixel in µm, or None.
+        metadata: further fields of the image as the annotation has them; writers put them back.
+    """
+
+    image: Path
+    instances: Instances
+    name: str
+    group: str | None = None
+    cell_type: str | None = None
+    source: Literal["manual", "pseudo"] = "manual"
+    pixel_size: float | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.cell_type is None and len(self.instances):
+            mode = int(np.bincount(self.instances.labels).argmax())
+            object.__setattr__(self, "cell_type", self.instances.classes[mode])
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with one annotated cell or image.
+
+    Attributes:
+        kind: what is wrong.
+        message: file, place and field, what was found, what was expected.
+        image: name of the sample, None where the annotation belongs to no known image.
+        index: number of the cell in the sample's instances, None where the image as a whole is meant.
+        fatal: whether the annotation has no meaning as it stands; its cell is then read as an empty mask.
+    """
+
+    kind: ProblemKind
+    message: str
+    image: str | None = None
+    index: int | None = None
+    fatal: bool = False
