@@ -1,0 +1,55 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each makes its own environment in $(VENV) first.
+# `make demo VENV=/else/where` or `make demo PYTHON=python3.13` choose another place or another Python.
+
+VENV ?= .venv
+
+# The first Python that runs, is new enough and can make environments. Trying beats looking: a version manager's shim may exist and not run.
+ifndef PYTHON
+PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+endif
+
+.PHONY: help demo test check clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo    render sample cultures and segment them, into demo/"
+	@echo "make test    run the tests"
+	@echo "make check   ruff, mypy and the import contract"
+	@echo "make clean   remove demo/ and $(VENV)"
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "somaseg needs Python 3.11 or newer with venv and ensurepip; none was found." \
+		"Install one (on Debian and Ubuntu also python3-venv), or name it: make demo PYTHON=/path/to/python" >&2; exit 1; }
+	"$(PYTHON)" -m venv "$(VENV)"
+
+# The stamps make a rerun quick: pip is asked again only when pyproject.toml changes.
+$(VENV)/core.stamp: pyproject.toml | $(VENV)/bin/python
+	"$(VENV)/bin/python" -m pip install --quiet --editable .
+	@touch "$@"
+
+$(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
+	"$(VENV)/bin/python" -m pip install --quiet --editable ".[dev]"
+	@touch "$(VENV)/core.stamp" "$@"
+
+demo/images.stamp: src/somaseg/data/synth.py | $(VENV)/core.stamp
+	"$(VENV)/bin/somaseg" synth --out demo/images --count 3 --cell-type mixed --seed 1
+	@touch "$@"
+
+demo: demo/images.stamp $(VENV)/core.stamp
+	"$(VENV)/bin/somaseg" segment demo/images --out demo/result
+	@echo
+	@echo "Sample cultures  $(CURDIR)/demo/images"
+	@echo "Results          $(CURDIR)/demo/result"
+
+test: $(VENV)/dev.stamp
+	"$(VENV)/bin/python" -m pytest
+
+check: $(VENV)/dev.stamp
+	"$(VENV)/bin/ruff" check
+	"$(VENV)/bin/ruff" format --check
+	"$(VENV)/bin/mypy"
+	"$(VENV)/bin/lint-imports"
+
+clean:
+	rm -rf demo "$(VENV)"
