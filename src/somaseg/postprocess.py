@@ -76,7 +76,7 @@ def postprocess_with_report(prediction: Prediction, settings: PostprocessSetting
     order = np.flatnonzero(high)[np.argsort(-scores[high], kind="stable")]
     crops, boxes = [crops[i] for i in order], boxes[order]
 
-    kept = suppress(crops, boxes, prediction.size, settings.nms_iou)
+    kept = suppress(crops, boxes, settings.nms_iou)
     order, boxes = order[kept], boxes[kept]
     crops = fill_holes([crops[i] for i in kept])
     whole = areas(crops)
@@ -170,13 +170,12 @@ def paste(
     return tight, crops, means
 
 
-def suppress(crops: Sequence[mk.Mask], boxes: mk.Boxes, size: mk.Size, iou: float) -> NDArray[np.int64]:
+def suppress(crops: Sequence[mk.Mask], boxes: mk.Boxes, iou: float) -> NDArray[np.int64]:
     """Greedy mask NMS: of two masks with an IoU above `iou` the later one goes, if the earlier one stays.
 
     Args:
         crops: N masks in falling order of score.
         boxes: their boxes (N, 4).
-        size: (height, width) of the image.
         iou: in [0, 1].
 
     Returns:
