@@ -44,12 +44,13 @@ def dense_matching(pred: NDArray[np.bool_], truth: NDArray[np.bool_]) -> tuple[i
 
 
 def dense_aji(pred: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    """Kumar et al., algorithm 1, with pixels counted cell by cell."""
+    """Kumar et al., algorithm 1, with pixels counted cell by cell and an unused prediction taken of equals."""
     iou = dense_iou(pred, truth)
-    shared, joint, used = 0, 0, set()
+    shared, joint = 0, 0
+    used: set[int] = set()
     for j, cell in enumerate(truth):
-        best = int(iou[:, j].argmax()) if len(pred) else 0
-        if not len(pred) or iou[best, j] == 0:
+        best = max(range(len(pred)), key=lambda i: (iou[i, j], i not in used, -i), default=-1)
+        if best < 0 or iou[best, j] == 0:
             joint += int(cell.sum())
             continue
         shared += int((pred[best] & cell).sum())
@@ -87,6 +88,13 @@ def test_overlapping_cells_get_their_best_partners() -> None:
     truth = cells((0, 0, 10, 1), (0, 0, 12, 1))
     result = score(truth[[1, 0]], truth)
     assert (result.found, result.iou_sum, result.aji) == (2, 2.0, 1.0)
+
+
+def test_doubled_cells_find_their_doubles() -> None:
+    truth = cells((0, 0, 10, 1), (0, 0, 10, 1))
+    assert (score(truth, truth).found, score(truth, truth).aji) == (2, 1.0)
+    assert score(truth[0], truth).aji == 1.0  # one prediction serves both cells, as AJI is defined; F1 tells them apart
+    assert score(truth[0], truth).f1 == pytest.approx(2 / 3)
 
 
 def test_a_prediction_used_twice_counts_for_both_cells() -> None:

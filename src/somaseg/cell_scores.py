@@ -6,6 +6,8 @@ sum of IoU counts, so that overlapping cells get their best partners.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,13 +120,23 @@ def matched_iou(comparison: Comparison) -> NDArray[np.float64]:
 def aggregated_jaccard(comparison: Comparison) -> float:
     """AJI: each true cell takes the prediction of greatest IoU; shared pixels over joint pixels, unused predictions added below.
 
-    Areas are summed cell by cell, so pixels where cells overlap count once for each cell. Nothing and nothing gives 1.
+    Of several predictions with the same greatest IoU an unused one is taken, so that doubled cells find their doubles. Areas are
+    summed cell by cell: pixels where cells overlap count once for each cell. Nothing and nothing gives 1.
     """
-    order = np.lexsort((comparison.pred, -comparison.iou, comparison.truth))
-    _, first = np.unique(comparison.truth[order], return_index=True)
-    best = order[first]
-    shared = int(comparison.shared[best].sum())
-    used = comparison.pred[best]
-    unused_area = int(np.delete(comparison.pred_area, used).sum())
-    joint = int(comparison.truth_area.sum() + comparison.pred_area[used].sum()) - shared + unused_area
+    greatest = np.zeros(len(comparison.truth_area))
+    np.maximum.at(greatest, comparison.truth, comparison.iou)
+    best = np.flatnonzero(comparison.iou == greatest[comparison.truth])
+    best = best[np.lexsort((comparison.pred[best], comparison.truth[best]))]
+    candidates = zip(best.tolist(), comparison.truth[best].tolist(), comparison.pred[best].tolist(), strict=True)
+    chosen: list[int] = []
+    used: set[int] = set()
+    for _, tied in groupby(candidates, key=itemgetter(1)):
+        choices = list(tied)
+        pair, _, pred = next((c for c in choices if c[2] not in used), choices[0])
+        chosen.append(pair)
+        used.add(pred)
+    shared = int(comparison.shared[chosen].sum())
+    taken_area = int(comparison.pred_area[comparison.pred[chosen]].sum())
+    unused_area = int(np.delete(comparison.pred_area, list(used)).sum())
+    joint = int(comparison.truth_area.sum()) + taken_area - shared + unused_area
     return shared / joint if joint else 1.0

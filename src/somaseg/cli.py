@@ -1,5 +1,8 @@
 """The command line: one command a stage, no logic."""
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 from rich.console import Console
 
@@ -14,6 +17,27 @@ console = Console()
 @app.callback()
 def _root() -> None:
     """Segment every neuronal cell in light-microscopy images."""
+
+
+@app.command()
+def evaluate(
+    pred: Annotated[Path, typer.Argument(help="Output folder of `somaseg segment`, COCO JSON, submission.csv, train.csv, label TIFFs.")],
+    truth: Annotated[Path, typer.Argument(help="Annotations: COCO JSON, train.csv, label TIFFs, or a folder with one of them.")],
+    out: Annotated[Path, typer.Option(help="Folder for metrics.json, images.csv and precision.png.")] = Path("evaluation"),
+    weights_by_type: Annotated[
+        str | None, typer.Option(help="Also weigh the cell types, such as shsy5y=155,astro=131,cort=320 for the competition's full set.")
+    ] = None,
+) -> None:
+    """Score predictions against annotations, images paired by name."""
+    from somaseg import evaluate as stage
+    from somaseg.evaluation_report import score_table
+
+    result = stage.evaluate(pred, truth, None if weights_by_type is None else stage.parse_weights(weights_by_type))
+    console.print(score_table(result.map_iou, result.cells, result.cells_by_class, result.coco_ap))
+    for note in result.notes():
+        console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
+    for path in stage.write_evaluation(result, out):
+        console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
 
 
 def main() -> None:
