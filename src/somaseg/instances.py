@@ -59,12 +59,13 @@ class Instances:
         if bad.any():
             i = int(np.argmax(bad))
             raise InputError(f"Instances.boxes[{i}] = {self.boxes[i].tolist()} is not inside an image of size {self.size}: clip it")
-        for i, crop in enumerate(self.masks):
-            if crop.dtype != np.bool_ or crop.shape != (y1[i] - y0[i], x1[i] - x0[i]):
-                raise InputError(
-                    f"Instances.masks[{i}] is {crop.dtype} {crop.shape}, its box is {self.boxes[i].tolist()}: "
-                    "give a boolean crop with exactly the shape of the box"
-                )
+        expected = list(zip((y1 - y0).tolist(), (x1 - x0).tolist(), strict=True))
+        if [m.shape for m in self.masks] != expected or {m.dtype for m in self.masks} != {np.dtype(np.bool_)}:
+            i = next(i for i, (m, shape) in enumerate(zip(self.masks, expected, strict=True)) if m.shape != shape or m.dtype != np.bool_)
+            raise InputError(
+                f"Instances.masks[{i}] is {self.masks[i].dtype} {self.masks[i].shape}, its box is {self.boxes[i].tolist()}: "
+                "give a boolean crop with exactly the shape of the box"
+            )
         if self.labels.min() < 0 or self.labels.max() >= len(self.classes):
             raise InputError(
                 f"Instances.labels run from {self.labels.min()} to {self.labels.max()}, there are {len(self.classes)} classes: "

@@ -1,5 +1,8 @@
 """Read annotations of any known format into `Sample`s."""
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from somaseg.data.coco import read_coco
@@ -39,11 +42,24 @@ def inspect_annotations(path: str | Path, images: str | Path | None = None) -> t
     folder = None if images is None else Path(images)
     if folder is not None and not folder.is_dir():
         raise InputError(f"{folder}: is no folder of images: check the path")
-    if source.suffix.lower() == ".csv":
-        return read_kaggle(source, folder)
-    if source.suffix.lower() == ".json":
-        return read_coco(source, folder)
-    return read_label_tiffs(source, folder)
+    with _collector_paused():
+        if source.suffix.lower() == ".csv":
+            return read_kaggle(source, folder)
+        if source.suffix.lower() == ".json":
+            return read_coco(source, folder)
+        return read_label_tiffs(source, folder)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep the cycle collector from walking a hundred thousand new objects again and again; it took a third of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def locate(path: Path, images_given: bool = False) -> Path:
@@ -65,4 +81,6 @@ def locate(path: Path, images_given: bool = False) -> Path:
         tiffs = [p for p in folder.glob("*") if p.suffix.lower() in TIFF_SUFFIXES]
         if any(is_label_name(p, path if images_given else None) for p in tiffs):
             return folder
-    raise InputError(f"{path}: holds no annotations: expected annotations.json, train.csv, or TIFFs in a folder labels or named *_labels.tif")
+    raise InputError(
+        f"{path}: holds no annotations: expected annotations.json, train.csv, or TIFFs in a folder labels or named *_labels.tif"
+    )

@@ -1,8 +1,9 @@
 """COCO JSON: polygons, compressed and uncompressed RLE, LIVECell's files as they are."""
 
 import re
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from somaseg.data.image_folder import ImageFolder, sibling_images
 from somaseg.data.images import frame_name, image_stem
-from somaseg.data.rle import Crops, Ints, bad_counts, bad_texts, counts_from_texts, crops_from_counts
+from somaseg.data.rle import Crops, crops_from_runs, runs_from_texts
 from somaseg.data.samples import Problem, ProblemKind, Sample
 from somaseg.errors import InputError
 from somaseg.instances import Instances
@@ -22,6 +23,14 @@ from somaseg.masks import Size
 # LIVECell names its files <cell line>_Phase_<well>_<field>_<time>_<crop>; crops and times of a field belong together.
 LIVECELL_NAME = re.compile(r"(?P<field>.+_Phase_[A-Z]\d+_\d+)_\d+d\d+h\d+m_\d+")
 OWN_FIELDS = {"id", "file_name", "width", "height", "cell_type", "source", "pixel_size", "group"}
+IMAGE_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "id": lambda value: isinstance(value, (int, str)),
+    "file_name": lambda value: isinstance(value, str) and bool(value),
+    "width": lambda value: isinstance(value, int) and value > 0,
+    "height": lambda value: isinstance(value, int) and value > 0,
+}
+CHUNK_CELLS = 2000  # enough to make the cost of calls small, few enough for the processor's cache
+EMPTY = b""  # stands for a segmentation that was found unreadable
 Finding = tuple[int, ProblemKind, str, bool]
 
 
@@ -47,22 +56,42 @@ def read_coco(path: Path, images: Path | None = None) -> tuple[list[Sample], lis
             message = f"{path}: annotations[{row}], image_id: names no image of the file: correct it or delete the annotation"
             problems.append(Problem("unknown image", message, fatal=True))
     folder = ImageFolder(images or sibling_images(path.parent, ("images", "train")))
+    names = _names(data["images"])
     samples = []
-    for image, name in zip(data["images"], _names(data["images"]), strict=True):
-        rows = rows_of[image["id"]]
+    for size, chunk in _chunks(data["images"], [len(rows) for rows in rows_of.values()]):
+        rows = [row for i in chunk for row in rows_of[data["images"][i]["id"]]]
         cells = [annotations[row] for row in rows]
-        size = (image["height"], image["width"])
+        bounds = np.cumsum([0, *(len(rows_of[data["images"][i]["id"]]) for i in chunk)]).tolist()
         (boxes, masks), findings = decode_segmentations([a.get("segmentation") for a in cells], size)
         labels = np.array([label_of.get(a.get("category_id"), -1) for a in cells], np.int64)
         for i in np.flatnonzero(labels < 0).tolist():
             findings.append((i, "unknown class", f"category_id: {cells[i].get('category_id')!r} is not in categories", True))
-        problems += [Problem(k, f"{path}: annotations[{rows[i]}], {text}", name, i, fatal) for i, k, text, fatal in findings]
-        if (labels < 0).any():
-            labels = labels.clip(min=0)
         scores = np.array([a.get("score", 1.0) for a in cells], np.float32)
-        instances = Instances(size, boxes, masks, labels, scores, classes or ("cell",))
-        samples.append(_sample(image, name, folder.find(image["file_name"]), instances))
+        for i, kind, text, fatal in findings:
+            place = bisect_right(bounds, i) - 1
+            message = f"{path}: annotations[{rows[i]}], {text}"
+            problems.append(Problem(kind, message, names[chunk[place]], i - bounds[place], fatal))
+        labels = labels.clip(min=0)
+        for i, a, b in zip(chunk, bounds[:-1], bounds[1:], strict=True):
+            instances = Instances(size, boxes[a:b], masks[a:b], labels[a:b], scores[a:b], classes)
+            image = data["images"][i]
+            samples.append(_sample(image, names[i], folder.find(image["file_name"]), instances))
     return samples, problems
+
+
+def _chunks(images: Sequence[dict[str, Any]], n_cells: Sequence[int]) -> Iterator[tuple[Size, list[int]]]:
+    """Numbers of successive images of one size with some thousand cells, which are decoded together."""
+    chunk: list[int] = []
+    size, cells = (0, 0), 0
+    for i, (image, n) in enumerate(zip(images, n_cells, strict=True)):
+        own = (image["height"], image["width"])
+        if chunk and (own != size or cells + n > CHUNK_CELLS):
+            yield size, chunk
+            chunk, cells = [], 0
+        size, cells = own, cells + n
+        chunk.append(i)
+    if chunk:
+        yield size, chunk
 
 
 def load_coco(path: Path) -> dict[str, Any]:
@@ -80,10 +109,12 @@ def load_coco(path: Path) -> dict[str, Any]:
         if isinstance(value, dict):
             data[key] = value = list(value.values())
         if not isinstance(value, list):
-            raise InputError(f"{path}: {key}: found {type(value).__name__}, expected a list: give a COCO file with images, annotations, categories")
+            raise InputError(
+                f"{path}: {key}: found {type(value).__name__}, expected a list: give a COCO file with images, annotations, categories"
+            )
     for i, image in enumerate(data["images"]):
-        for key, kind in {"id": (int, str), "file_name": str, "width": int, "height": int}.items():
-            if not isinstance(image.get(key), kind) or (kind is int and image[key] < 1):
+        for key, valid in IMAGE_FIELDS.items():
+            if not valid(image.get(key)):
                 raise InputError(f"{path}: images[{i}], {key}: found {image.get(key)!r}: every image needs id, file_name, width and height")
     return dict(data)
 
@@ -94,14 +125,16 @@ def decode_segmentations(segmentations: Sequence[Any], size: Size) -> tuple[Crop
     Returns:
         Boxes and crops, and (index, kind, message, fatal) of what was found.
     """
-    total = size[0] * size[1]
-    empty = _counts_text([total], size)
     findings: list[Finding] = []
     texts: list[bytes] = []
+    frame = [*size]
     for i, segmentation in enumerate(segmentations):
         try:
             if isinstance(segmentation, dict):
-                texts.append(_rle_text(segmentation, size))
+                counts = segmentation["counts"]
+                if segmentation["size"] != frame:
+                    raise ValueError(f"size {segmentation['size']} differs from {frame}, the height and width of the image")
+                texts.append(counts.encode() if isinstance(counts, str) else _counts_text(counts, size))
             else:
                 polygons = _polygons(segmentation)
                 texts.append(_polygon_text(polygons, size))
@@ -110,35 +143,18 @@ def decode_segmentations(segmentations: Sequence[Any], size: Size) -> tuple[Crop
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             findings.append((i, "unreadable mask", f"segmentation: {reason}", True))
-            texts.append(empty)
-    counts, bounds = _decode(texts, bad_texts(texts), empty, findings)
-    if bad := bad_counts(counts, bounds, total):
-        counts, bounds = _decode(texts, bad, empty, findings)
-    return crops_from_counts(counts, bounds, size), findings
+            texts.append(EMPTY)
+    starts, lengths, owner, reasons = runs_from_texts(texts, size[0] * size[1])
+    findings += [(i, "unreadable mask", f"segmentation, counts: {r}", True) for i, r in reasons.items() if texts[i] is not EMPTY]
+    return crops_from_runs(starts, lengths, owner, len(texts), size, "F"), findings
 
 
-def _decode(texts: list[bytes], bad: dict[int, str], empty: bytes, findings: list[Finding]) -> tuple[Ints, Ints]:
-    """Counts of the codes, after those that are `bad` have been made empty and noted."""
-    for i, reason in bad.items():
-        texts[i] = empty
-        findings.append((i, "unreadable mask", f"segmentation, counts: {reason}", True))
-    return counts_from_texts(texts)
-
-
-def _rle_text(rle: dict[str, Any], size: Size) -> bytes:
-    """Compressed counts of an RLE, compressed or not."""
-    if tuple(rle["size"]) != size:
-        raise ValueError(f"size {rle['size']} differs from {list(size)}, the height and width of the image")
-    counts = rle["counts"]
-    if isinstance(counts, str):
-        return counts.encode()
-    if not all(isinstance(n, int) and n >= 0 for n in counts) or sum(counts) != size[0] * size[1]:
-        raise ValueError(f"counts must be numbers from 0 that sum to {size[0] * size[1]} pixels")
-    return _counts_text(counts, size)
-
-
-def _counts_text(counts: list[int], size: Size) -> bytes:
-    return bytes(coco_mask.frPyObjects({"size": list(size), "counts": counts}, *size)["counts"])
+def _counts_text(counts: Any, size: Size) -> bytes:
+    """Compressed counts of uncompressed ones."""
+    total = size[0] * size[1]
+    if not isinstance(counts, list) or not all(isinstance(n, int) and n >= 0 for n in counts) or sum(counts) != total:
+        raise ValueError(f"counts must be whole numbers from 0 that sum to {total} pixels, the image's height x width")
+    return bytes(coco_mask.frPyObjects({"size": [*size], "counts": counts}, *size)["counts"])
 
 
 def _polygons(segmentation: Any) -> list[NDArray[np.float64]]:
@@ -172,9 +188,7 @@ def _names(images: Sequence[dict[str, Any]]) -> list[str]:
     if len(set(short)) == len(short):
         return short
     twice = {name for name, n in Counter(short).items() if n > 1}
-    return [
-        (Path(i["file_name"]).parent / name).as_posix() if name in twice else name for i, name in zip(images, short, strict=True)
-    ]
+    return [(Path(i["file_name"]).parent / name).as_posix() if name in twice else name for i, name in zip(images, short, strict=True)]
 
 
 def _sample(image: dict[str, Any], name: str, path: Path, instances: Instances) -> Sample:

@@ -1,8 +1,9 @@
 """Find the image files that an annotation names."""
 
+import os
 from pathlib import Path
 
-from somaseg.data.images import image_stem, is_image
+from somaseg.data.images import IMAGE_SUFFIXES, image_stem
 from somaseg.errors import InputError
 
 
@@ -11,12 +12,16 @@ class ImageFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        files = sorted(p for p in folder.rglob("*") if is_image(p)) if folder.is_dir() else []
-        self._by_path = {p.relative_to(folder).as_posix(): p for p in files}
-        self._by_key: dict[str, list[Path]] = {}
-        for path in files:
-            for key in {path.name, image_stem(path)}:
-                self._by_key.setdefault(key, []).append(path)
+        self._paths: set[str] = set()
+        self._by_name: dict[str, list[str]] = {}
+        for parent, _, names in os.walk(folder):
+            below = Path(parent).relative_to(folder).as_posix()
+            for name in names:
+                if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
+                    path = name if below == "." else f"{below}/{name}"
+                    self._paths.add(path)
+                    for key in {name, image_stem(name)}:
+                        self._by_name.setdefault(key, []).append(path)
 
     def find(self, name: str) -> Path:
         """The file called `name` (a relative path, a file name in any subfolder, or a stem); where it should be if absent.
@@ -24,12 +29,13 @@ class ImageFolder:
         Raises:
             InputError: when two subfolders hold a file of that name.
         """
-        if name in self._by_path:
-            return self._by_path[name]
-        matches = self._by_key.get(name) or self._by_key.get(Path(name).name, [])
+        if name in self._paths:
+            return self.folder / name
+        matches = self._by_name.get(name) or self._by_name.get(name.rpartition("/")[2], [])
         if len(matches) > 1:
-            raise InputError(f"{self.folder}: {name} could be {matches[0]} or {matches[1]}: name the image with its subfolder")
-        return matches[0] if matches else self.folder / name
+            first, second, *_ = sorted(matches)
+            raise InputError(f"{self.folder}: {name} could be {first} or {second}: name the image with its subfolder")
+        return self.folder / (matches[0] if matches else name)
 
 
 def sibling_images(folder: Path, names: tuple[str, ...]) -> Path:

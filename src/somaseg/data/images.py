@@ -2,6 +2,7 @@
 
 import glob
 import math
+import os
 import re
 import struct
 import xml.etree.ElementTree as ET
@@ -68,7 +69,7 @@ def frame_name(path: Path, page: int | None) -> str:
 
 def image_stem(path: str | Path) -> str:
     """File name without its suffix; `.ome.tif` counts as one suffix."""
-    stem = Path(path).stem
+    stem = os.path.splitext(os.path.basename(path))[0]  # noqa: PTH119, PTH122 - several times faster than Path, for long lists
     return stem[:-4] if stem.lower().endswith(".ome") else stem
 
 

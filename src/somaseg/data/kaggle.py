@@ -31,7 +31,7 @@ def read_kaggle(path: Path, images: Path | None = None) -> tuple[list[Sample], l
         InputError: when a column is missing, or the rows of one image disagree about it.
     """
     table = _read_table(path)
-    found = sorted(set(table["cell_type"]))
+    found = sorted(set(table["cell_type"].drop_nulls()))
     classes = CELL_TYPES if set(found) <= set(CELL_TYPES) else tuple(found)
     label_of = {name: label for label, name in enumerate(classes)}
     columns = [c for c in table.columns if c not in (*REQUIRED, "line", "numbers")]
@@ -47,10 +47,11 @@ def read_kaggle(path: Path, images: Path | None = None) -> tuple[list[Sample], l
         (boxes, masks), findings = decode_annotations(rows["annotation"].to_list(), rows["numbers"].to_numpy(), size)
         lines = rows["line"].to_list()
         problems += [Problem(kind, f"{path}: line {lines[i]}, annotation: {text}", name, i, True) for i, kind, text in findings]
-        labels = np.array([label_of[c] for c in rows["cell_type"]], np.int64)
+        labels = np.array([label_of.get(c, 0) for c in rows["cell_type"]], np.int64)  # an empty mask may have no type
         instances = Instances(size, boxes, masks, labels, np.ones(len(rows), np.float32), classes)
         metadata = {c: first[c] for c in columns}
-        samples.append(Sample(folder.find(name), instances, name, cell_type=first["cell_type"], metadata=metadata))
+        group = metadata.get("group", metadata.get("field_group"))
+        samples.append(Sample(folder.find(name), instances, name, group, first["cell_type"], metadata=metadata))
     return samples, problems
 
 
@@ -68,9 +69,17 @@ def _read_table(path: Path) -> pl.DataFrame:
         pl.col("width", "height").cast(pl.Int64, strict=False).fill_null(0),
     )
     table = table.with_columns(
-        pl.when(pl.col("annotation").str.contains(RLE)).then(pl.col("annotation").str.count_matches(" ", literal=True) + 1).otherwise(0).alias("numbers")
+        pl.when(pl.col("annotation").str.contains(RLE))
+        .then(pl.col("annotation").str.count_matches(" ", literal=True) + 1)
+        .otherwise(0)
+        .alias("numbers")
     )
-    for column, bad in {"id": pl.col("id").is_null(), "cell_type": pl.col("cell_type").is_null(), "width": pl.col("width") < 1, "height": pl.col("height") < 1}.items():
+    for column, bad in {
+        "id": pl.col("id").is_null(),
+        "cell_type": pl.col("cell_type").is_null() & (pl.col("annotation") != ""),
+        "width": pl.col("width") < 1,
+        "height": pl.col("height") < 1,
+    }.items():
         wrong = table.filter(bad)
         if len(wrong):
             raise InputError(f"{path}: line {wrong['line'][0]}, {column}: is missing or not valid: every row needs it")
@@ -78,7 +87,10 @@ def _read_table(path: Path) -> pl.DataFrame:
     images = table.unique(by_image, keep="first", maintain_order=True)
     second = images.filter(~pl.col("id").is_first_distinct())
     if len(second):
-        raise InputError(f"{path}: line {second['line'][0]}: differs from an earlier row of image {second['id'][0]} in {', '.join(by_image[1:])}: make them equal")
+        raise InputError(
+            f"{path}: line {second['line'][0]}: differs from an earlier row of image {second['id'][0]} in one of "
+            f"{', '.join(by_image[1:])}: make the rows of an image agree"
+        )
     return table
 
 

@@ -22,10 +22,14 @@ def read_label_tiffs(path: Path, images: Path | None = None) -> tuple[list[Sampl
     The image of `a_labels.tif` (or `a.tif`) is `a.*` in `images`, in the folder `images` beside the labels or beside
     their folder, or among the labels. Classes are those that the writer left in the file, else the single class "cell".
     """
-    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix.lower() in TIFF_SUFFIXES and is_label_name(p, images))
+    files = (
+        [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix.lower() in TIFF_SUFFIXES and is_label_name(p, images))
+    )
     parent = path.parent if path.is_file() else path
     beside = sibling_images(parent, ("images",))
-    folder = ImageFolder(images or (beside if beside != parent else sibling_images(parent.parent, ("images",)) if parent.name == "labels" else parent))
+    folder = ImageFolder(
+        images or (beside if beside != parent else sibling_images(parent.parent, ("images",)) if parent.name == "labels" else parent)
+    )
     return [_read(file, folder) for file in files], []
 
 
@@ -48,9 +52,13 @@ def _read(path: Path, folder: ImageFolder) -> Sample:
     except DECODE_ERRORS as error:
         raise InputError(f"{path}: cannot be read as a label TIFF ({error}): the file may be damaged or cut off") from error
     if labels.ndim != 2 or labels.dtype.kind not in "ui" or (labels.dtype.kind == "i" and labels.min(initial=0) < 0):
-        raise InputError(f"{path}: pixels are {labels.dtype} of shape {labels.shape}, expected one image (height, width) of whole numbers from 0")
+        raise InputError(
+            f"{path}: pixels are {labels.dtype} of shape {labels.shape}, expected one image (height, width) of whole numbers from 0"
+        )
     name = image_name(path)
-    return Sample(folder.find(name), _instances(labels, described), name, group=described.get("group"), cell_type=described.get("cell_type"))
+    return Sample(
+        folder.find(name), _instances(labels, described), name, group=described.get("group"), cell_type=described.get("cell_type")
+    )
 
 
 def _instances(labels: NDArray[Any], described: dict[str, Any]) -> Instances:

@@ -11,76 +11,84 @@ Ints = NDArray[np.int64]
 Crops = tuple[Boxes, tuple[Mask, ...]]
 
 
-def counts_from_texts(texts: Sequence[bytes]) -> tuple[Ints, Ints]:
-    """Decode COCO's compressed counts of many masks.
+def runs_from_texts(texts: Sequence[bytes], total: int) -> tuple[Ints, Ints, Ints, dict[int, str]]:
+    """Decode COCO's compressed counts of many masks into runs over the columns of their frames.
 
-    Each count is written in base-32 digits, lowest first, six bits a character from "0"; the sixth bit says that more
-    digits follow, and from the fourth count on the difference to the last count but one is stored.
+    The counts are pixels of background, foreground, background and so on. Each is written in base-32 digits, lowest first,
+    six bits a character from "0"; the sixth bit says that more digits follow. From the fourth count on, the difference to
+    the last count but one is stored.
 
     Args:
-        texts: N codes, each ending in a last digit (see `bad_texts`).
+        texts: N codes.
+        total: height * width of the frame.
 
     Returns:
-        All counts behind each other, and the N + 1 bounds between masks.
+        First pixel, length and mask number of each run, and what is wrong with the codes that cannot be decoded, by mask
+        number; those give no runs.
     """
-    digits = np.frombuffer(b"".join(texts), np.uint8).astype(np.int64) - 48
-    text_ends = np.cumsum([len(t) for t in texts], dtype=np.int64)
-    if not len(digits):
-        return digits, np.zeros(len(texts) + 1, np.int64)
-    number_ends = np.flatnonzero(digits < 32)
-    number_starts = np.concatenate([[0], number_ends[:-1] + 1])
-    width = number_ends - number_starts + 1
-    place = np.arange(len(digits)) - np.repeat(number_starts, width)
-    values = np.add.reduceat((digits & 31) << (5 * place), number_starts)
-    values -= np.where(digits[number_ends] & 16, np.int64(1) << (5 * width), 0)
-    bounds = np.concatenate([[0], np.searchsorted(number_ends, text_ends)])
-    first = bounds[:-1][np.diff(bounds) > 0]
-    # Undo the differences: odd counts and even counts (without each mask's first) are two running sums a mask.
-    local = np.arange(len(values)) - np.repeat(bounds[:-1], np.diff(bounds))
-    odd = (local & 1).astype(bool)
-    steps = np.where(odd, values, 0), np.where(odd, 0, values)
-    steps[1][first] = 0
-    counts = np.where(odd, _running_sum(steps[0], bounds), _running_sum(steps[1], bounds))
-    counts[first] = values[first]
-    return counts, bounds
+    reasons = _bad_texts(texts)
+    values, n_values = _values([b"0" if i in reasons else text for i, text in enumerate(texts)] if reasons else texts)
+    # A code that ends in foreground gets a last background of 0, so that each is a first background and pairs
+    # of a run and the background behind it.
+    short = n_values % 2 == 0
+    if short.any():
+        values = np.insert(values, np.cumsum(n_values)[short], 0)
+        n_values = n_values + short
+    first = np.cumsum(n_values) - n_values
+    lead = values[first]
+    pairs = np.delete(values, first).reshape(-1, 2)
+    n_runs = n_values // 2
+    lengths = _running_sum(pairs[:, 0], n_runs)
+    gaps = _running_sum(pairs[:, 1], n_runs)
+    gaps[(np.cumsum(n_runs) - 1)[short]] = 0
+    owner = np.repeat(np.arange(len(texts)), n_runs)
+    reach = _running_sum(lengths + gaps, n_runs) + lead[owner]
+    ends = lead.copy()
+    ends[n_runs > 0] = reach[(np.cumsum(n_runs) - 1)[n_runs > 0]]
+    wrong = ends != total
+    wrong[owner[(lengths < 0) | (gaps < 0)]] = True
+    wrong |= lead < 0
+    for i in np.flatnonzero(wrong).tolist():
+        reasons.setdefault(i, f"does not decode to counts from 0 that sum to {total} pixels, the image's height x width")
+    starts = reach - gaps - lengths
+    keep = (lengths > 0) & ~wrong[owner]
+    return (starts, lengths, owner, reasons) if keep.all() else (starts[keep], lengths[keep], owner[keep], reasons)
 
 
-def _running_sum(values: Ints, bounds: Ints) -> Ints:
-    """Cumulative sum that starts anew at every bound."""
-    sums = np.concatenate([[0], np.cumsum(values)])
-    return sums[1:] - np.repeat(sums[bounds[:-1]], np.diff(bounds))
-
-
-def bad_texts(texts: Sequence[bytes]) -> dict[int, str]:
-    """What is wrong with codes that `counts_from_texts` cannot decode, by their number."""
+def _bad_texts(texts: Sequence[bytes]) -> dict[int, str]:
+    """Codes with strange characters or without a last digit, by number."""
     codes = np.frombuffer(b"".join(texts), np.uint8)
-    ends = np.cumsum([len(t) for t in texts], dtype=np.int64)
-    strange = np.flatnonzero((codes < 48) | (codes > 111))
+    ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
+    strange = np.flatnonzero(codes - np.uint8(48) > 63)  # unsigned, so that codes below 48 come out large
     reasons = {int(i): "holds characters that are no compressed RLE" for i in np.searchsorted(ends, strange, side="right")}
-    for i, text in enumerate(texts):
-        if not text or (text[-1] >= 80 and i not in reasons):
-            reasons[i] = "is cut off"
-    return reasons
+    cut_off = [i for i, text in enumerate(texts) if not text or text[-1] >= 80]
+    return {**dict.fromkeys(cut_off, "is cut off"), **reasons}
 
 
-def bad_counts(counts: Ints, bounds: Ints, total: int) -> dict[int, str]:
-    """Which masks have counts that are no mask of `total` pixels, by their number; every mask has at least one count."""
-    if not len(counts):
-        return {}
-    sums = np.add.reduceat(counts, bounds[:-1])
-    lowest = np.minimum.reduceat(counts, bounds[:-1])
-    bad = np.flatnonzero((lowest < 0) | (sums != total)).tolist()
-    return {i: f"holds {lowest[i]}" if lowest[i] < 0 else f"sums to {sums[i]} pixels, the image has {total}" for i in bad}
+def _values(texts: Sequence[bytes]) -> tuple[Ints, Ints]:
+    """The stored numbers of all codes, and how many each code has."""
+    digits = np.frombuffer(b"".join(texts), np.uint8) - np.uint8(48)
+    last = np.flatnonzero(digits < 32)
+    # The highest digit of a number carries its sign (two's complement of five bits); nearly all numbers have one digit.
+    values = (((digits[last] & 31) ^ 16).view(np.int8) - np.int8(16)).astype(np.int64)
+    lower = np.flatnonzero(digits >= 32)
+    number = lower - np.arange(len(lower))  # as many highest digits stand before
+    first = np.flatnonzero(np.diff(number, prepend=-1))
+    if len(lower):
+        n_lower = np.diff(first, append=len(lower))
+        place = np.arange(len(lower)) - np.repeat(first, n_lower)
+        low = np.add.reduceat((digits[lower] & 31).astype(np.int64) << (5 * place), first)
+        number = number[first]
+        values[number] = (values[number] << (5 * n_lower)) + low
+    ends = np.searchsorted(last, np.cumsum([len(text) for text in texts], dtype=np.int64))
+    return values, np.diff(ends, prepend=0)
 
 
-def crops_from_counts(counts: Ints, bounds: Ints, size: Size) -> Crops:
-    """Boxes and crops of COCO counts that sum to height * width in every mask; an empty mask gives an empty box."""
-    total = size[0] * size[1]
-    local = np.arange(len(counts)) - np.repeat(bounds[:-1], np.diff(bounds))
-    foreground = (local & 1).astype(bool) & (counts > 0)
-    owner = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))[foreground]
-    starts = (np.cumsum(counts) - counts)[foreground] - owner * total
-    return crops_from_runs(starts, counts[foreground], owner, len(bounds) - 1, size, "F")
+def _running_sum(values: Ints, lengths: Ints) -> Ints:
+    """Cumulative sum that starts anew at each of the parts with these lengths."""
+    sums = np.concatenate([[0], np.cumsum(values)])
+    before = sums[np.cumsum(lengths) - lengths]
+    return np.asarray(sums[1:] - np.repeat(before, lengths))
 
 
 def crops_from_runs(starts: Ints, lengths: Ints, owner: Ints, n: int, size: Size, order: Order) -> Crops:
@@ -90,36 +98,40 @@ def crops_from_runs(starts: Ints, lengths: Ints, owner: Ints, n: int, size: Size
         starts: first pixel of each run over its own frame, from 0, ascending in each mask, runs apart or touching.
         lengths: pixels of each run, at least 1.
         owner: number of the mask of each run, ascending.
-        n: number of masks.
+        n: number of masks; one without runs gets an empty box.
         size: (height, width) of the frame.
         order: "F" when pixels are numbered down the columns (COCO), "C" along the rows (Kaggle).
     """
     line = size[0] if order == "F" else size[1]
+    major = starts // line
+    minor = starts - major * line
+    past = minor + lengths  # beyond `line` in a run that holds the end of one line and the start of the next
     low = np.zeros((n, 2), np.int64)
     high = np.zeros((n, 2), np.int64)
-    major, minor = np.divmod(starts, line)
-    last_major, last_minor = np.divmod(starts + lengths - 1, line)
-    wraps = last_major > major  # such a run holds the end of one line and the start of the next
     if len(starts):
         first = np.flatnonzero(np.diff(owner, prepend=-1))
+        final = np.append(first[1:], len(owner)) - 1
         filled = owner[first]
-        low[filled, 0] = np.minimum.reduceat(major, first)
-        high[filled, 0] = np.maximum.reduceat(last_major, first) + 1
-        low[filled, 1] = np.minimum.reduceat(np.where(wraps, 0, minor), first)
-        high[filled, 1] = np.maximum.reduceat(np.where(wraps, line - 1, last_minor), first) + 1
+        low[filled, 0] = major[first]
+        high[filled, 0] = (starts[final] + lengths[final] - 1) // line + 1
+        low[filled, 1] = np.minimum.reduceat(np.where(past > line, 0, minor), first)
+        high[filled, 1] = np.maximum.reduceat(past, first).clip(max=line)
     extent = high - low
     area = extent[:, 0] * extent[:, 1]
     ends = np.cumsum(area)
     offset = ends - area
-    # A wrapping run makes the box as wide as the line, so every run is one run of its crop as well: +1 at its start,
-    # -1 behind its end, and the running sum is the crops.
-    begin = offset[owner] + (major - low[owner, 0]) * extent[owner, 1] + minor - low[owner, 1]
-    flat = np.zeros(int(area.sum()) + 1, np.int8)
-    flat[begin] += 1
-    flat[begin + lengths] -= 1
-    pixels = np.cumsum(flat, dtype=np.int8).view(np.bool_)
-    shaped = zip(offset.tolist(), ends.tolist(), extent.tolist(), strict=True)
+    # A run over the end of a line makes the box as wide as the line, so every run is one run of its crop as well.
+    begin = (offset - low[:, 1] - low[:, 0] * extent[:, 1])[owner] + minor + major * extent[owner, 1]
+    spans = np.empty(2 * len(starts) + 1, np.int64)
+    spans[1::2] = lengths
+    spans[:-1:2] = begin
+    spans[2:-1:2] -= (begin + lengths)[:-1]
+    spans[-1] = area.sum() - (begin[-1] + lengths[-1] if len(begin) else 0)
+    inside = np.zeros(len(spans), bool)
+    inside[1::2] = True
+    pixels = np.repeat(inside, spans)
+    cuts = zip(offset.tolist(), ends.tolist(), extent.tolist(), strict=True)
     if order == "F":
-        return np.concatenate([low, high], axis=1).astype(np.int32), tuple(pixels[a:b].reshape(shape).T for a, b, shape in shaped)
+        return np.concatenate([low, high], axis=1).astype(np.int32), tuple([pixels[a:b].reshape(shape).T for a, b, shape in cuts])
     boxes = np.concatenate([low[:, ::-1], high[:, ::-1]], axis=1).astype(np.int32)
-    return boxes, tuple(pixels[a:b].reshape(shape) for a, b, shape in shaped)
+    return boxes, tuple([pixels[a:b].reshape(shape) for a, b, shape in cuts])
