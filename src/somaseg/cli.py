@@ -40,6 +40,24 @@ def evaluate(
         console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
 
 
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Option(help="Folder for images/*.png and annotations.json (COCO).")],
+    count: Annotated[int, typer.Option(help="Number of images.")] = 6,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
+    cell_type: Annotated[str, typer.Option(help="shsy5y, astro, cort, or mixed for all of them in turn.")] = "mixed",
+) -> None:
+    """Render synthetic phase-contrast cultures with exact masks."""
+    from rich.progress import track
+
+    from somaseg.data.synth_folder import write_cultures
+
+    samples = write_cultures(out, count, seed, cell_type, lambda numbers: track(numbers, "rendering", count, console=console))
+    cells = sum(len(sample.instances) for sample in samples)
+    message = f"wrote {len(samples)} images with {cells} cells and annotations.json to {out}"
+    console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
 def main() -> None:
     """Run the command line; an input error is one clear line and exit code 2."""
     try:
