@@ -216,7 +216,9 @@ def test_all_steps_count_what_they_remove():
         boxes=[[0, 0, 10, 10], [1, 0, 11, 10], [8, 8, 12, 12], [7, 0, 14, 9], [20, 0, 22, 2], [25, 15, 29, 19], [40, 40, 50, 50]],
         scores=[0.9, 0.8, 0.7, 0.6, 0.5, 0.1, 0.9],
     )
-    chosen = PostprocessSettings(**{**BARE, "score_thresh": {"default": 0.3}, "min_area": {"default": 5}, "max_covered": 0.2, "nms_iou": 0.5})
+    chosen = PostprocessSettings(
+        **{**BARE, "score_thresh": {"default": 0.3}, "min_area": {"default": 5}, "max_covered": 0.2, "nms_iou": 0.5}
+    )
     cells, report = postprocess_with_report(found, chosen)
     assert report == StepReport(detections=7, low_score=1, empty_mask=1, duplicates=1, covered=2, small=1, cells=1)
     assert cells.boxes.tolist() == [[0, 0, 10, 10]]

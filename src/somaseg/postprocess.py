@@ -114,6 +114,12 @@ def by_class(values: Mapping[str, float], classes: Sequence[str], field: str) ->
     return np.array([values.get(name, values["default"]) for name in classes], np.float64)
 
 
+def check_classes(settings: PostprocessSettings, classes: Sequence[str]) -> None:
+    """Raise InputError when the settings name a class that is not among `classes`."""
+    for field in ("score_thresh", "mask_thresh", "min_area"):
+        by_class(getattr(settings, field), classes, field)
+
+
 def vote(labels: NDArray[np.int64], scores: NDArray[np.float32]) -> int:
     """The label with the largest sum of scores; of equal ones the lowest."""
     return int(np.argmax(np.bincount(labels, weights=scores)))
