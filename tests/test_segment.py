@@ -8,9 +8,11 @@ import polars as pl
 import pytest
 import tifffile
 from rich.console import Console
+from typer.testing import CliRunner
 
 from blobs import CLASSES, BlobSegmenter, blob_image
 from somaseg import export
+from somaseg.cli import app
 from somaseg.config import PostprocessSettings
 from somaseg.data.annotations import read_annotations
 from somaseg.data.submission import read_submission
@@ -328,3 +330,39 @@ def test_the_progress_bar_shows_the_rate(images, out):
         segment(images, out, console=console)
     assert "3/3" in capture.get()
     assert "/s" in capture.get()
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """`somaseg segment` with blobs for a network."""
+    predict = pytest.importorskip("somaseg.predict")
+    segmenter = BlobSegmenter()
+    segmenter.settings = SETTINGS
+    monkeypatch.setattr(predict, "load", lambda name: segmenter)
+    return lambda *words: CliRunner().invoke(app, ["segment", *map(str, words)])
+
+
+def test_the_command_segments_a_folder(command, images, out):
+    result = command(images, "--out", out, "--no-overlay", "--kaggle", out / "submission.csv", "--set", "postprocess.min_area.round=100")
+    assert result.exit_code == 0
+    assert "3 images" in result.output
+    assert manifest(out)["settings"] == {
+        "postprocess": {**SETTINGS.model_dump(), "min_area": {"default": 4, "round": 100}},
+        "overlay": False,
+    }
+    assert (out / "submission.csv").read_text().count("\n") == 4
+
+
+def test_the_command_fails_when_an_image_does(command, images, out):
+    (images / "cut.tif").write_bytes(b"")
+    result = command(images, "--out", out)
+    assert result.exit_code == 1
+    assert "failed: " in result.output
+    assert "cut.tif" in result.output
+    assert "3 images" in result.output
+
+
+def test_the_command_names_a_wrong_setting(command, images, out):
+    result = command(images, "--out", out, "--set", "postprocess.nms=1")
+    assert isinstance(result.exception, InputError)
+    assert "postprocess.nms: Extra inputs are not permitted" in str(result.exception)

@@ -58,6 +58,30 @@ def synth(
     console.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
+@app.command()
+def segment(
+    paths: Annotated[list[str], typer.Argument(help="Images: files, folders (with all their subfolders) and globs.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder for masks, table and pictures.")],
+    weights: Annotated[str, typer.Option(help="Weights that come with somaseg, by name, or a file of `somaseg train`.")] = "default",
+    kaggle: Annotated[Path | None, typer.Option(help="Also write a Kaggle submission (CSV) here.")] = None,
+    overlay: Annotated[bool, typer.Option(help="Draw the pictures.")] = True,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as postprocess.overlaps=keep, which lets cells overlap.")
+    ] = None,
+) -> None:
+    """Find the cells of images; a second run goes on where the first one stopped."""
+    from somaseg.config import SegmentSettings, override
+    from somaseg.predict import load
+    from somaseg.segment import run
+
+    segmenter = load(weights)
+    settings = override(SegmentSettings(postprocess=segmenter.settings), assignments or [])
+    summary = run(paths, out, segmenter, settings.postprocess, kaggle, overlay, console)
+    console.print(summary.text(), markup=False, highlight=False, soft_wrap=True)
+    if summary.failures:
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """Run the command line; an input error is one clear line and exit code 2."""
     try:

@@ -1,10 +1,11 @@
 """Every setting, as frozen pydantic models: a typo is an error that names the field."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from somaseg.errors import InputError
 
@@ -15,6 +16,11 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _by_class(value: Any) -> Any:
+    """A plain number holds for all classes."""
+    return {"default": value} if isinstance(value, (int, float, str)) else value
+
+
 def _has_default(values: dict[str, float]) -> dict[str, float]:
     if "default" not in values:
         raise ValueError("give a value for `default`: it holds for the classes that are not named")
@@ -22,12 +28,14 @@ def _has_default(values: dict[str, float]) -> dict[str, float]:
 
 
 Probability = Annotated[float, Field(ge=0, le=1)]
-ProbabilityByClass = Annotated[dict[str, Probability], AfterValidator(_has_default)]
-AreaByClass = Annotated[dict[str, Annotated[float, Field(ge=0)]], AfterValidator(_has_default)]
+ProbabilityByClass = Annotated[dict[str, Probability], BeforeValidator(_by_class), AfterValidator(_has_default)]
+AreaByClass = Annotated[dict[str, Annotated[float, Field(ge=0)]], BeforeValidator(_by_class), AfterValidator(_has_default)]
 
 
 class PostprocessSettings(Settings):
-    """From raw detections to cells. A field by class maps class names to values; `default` holds for all others.
+    """From raw detections to cells.
+
+    A field by class maps class names to values; `default` holds for all others, and a plain number for all.
 
     Attributes:
         one_class_per_image: give every cell the class with the largest sum of scores.
@@ -50,6 +58,12 @@ class PostprocessSettings(Settings):
     min_area: AreaByClass = {"default": 60.0}
 
 
+class SegmentSettings(Settings):
+    """What `segment` can be told with `--set`."""
+
+    postprocess: PostprocessSettings = PostprocessSettings()
+
+
 S = TypeVar("S", bound=Settings)
 
 
@@ -68,5 +82,33 @@ def load_settings(kind: type[S], path: Path) -> S:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, found {e['input']!r}" for e in error.errors())
-        raise InputError(f"{path}: {faults}") from error
+        raise InputError(f"{path}: {_faults(error)}") from error
+
+
+def override(settings: S, assignments: Sequence[str]) -> S:
+    """Settings with assignments such as `postprocess.nms_iou=0.2` or `postprocess.min_area.astro=120` made; values are YAML.
+
+    Raises:
+        InputError: when an assignment is none, or names no field, or gives it a wrong value.
+    """
+    values = settings.model_dump()
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        *parents, last = name.split(".")
+        place: Any = values
+        for parent in parents:
+            place = place.get(parent) if isinstance(place, dict) else None
+        if not equals or not isinstance(place, dict):
+            raise InputError(f"--set {assignment}: expected KEY=VALUE with a key below {', '.join(values)}")
+        try:
+            place[last] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {assignment}: {text!r} cannot be read as a YAML value") from error
+    try:
+        return type(settings).model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"--set {' '.join(assignments)}: {_faults(error)}") from error
+
+
+def _faults(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, found {e['input']!r}" for e in error.errors())

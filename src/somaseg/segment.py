@@ -74,6 +74,17 @@ class RunSummary:
     warnings: dict[str, list[str]]
     seconds: float
 
+    def text(self) -> str:
+        """The same for people, a line a fact."""
+        counts = ", ".join(f"{count} {name}" for name, count in self.cells.items() if count) or "no cell"
+        before = f", {self.skipped} of them unchanged since an earlier run" if self.skipped else ""
+        lines = [f"warning: {image}: {message}" for image, messages in self.warnings.items() for message in messages]
+        lines += [f"failed: {reason}" for reason in self.failures.values()]
+        lines.append(f"{self.images} images in {self.seconds:.1f} s{before}: {counts}")
+        if self.failures:
+            lines.append(f"{len(self.failures)} files failed, see above and run.json")
+        return "\n".join([*lines, f"results in {self.out}"])
+
 
 @dataclass
 class _Gathered:

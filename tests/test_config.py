@@ -1,0 +1,44 @@
+import pytest
+
+from somaseg.config import PostprocessSettings, SegmentSettings, load_settings, override
+from somaseg.errors import InputError
+
+
+def test_a_plain_number_holds_for_all_classes():
+    assert PostprocessSettings(min_area=80).min_area == {"default": 80}
+
+
+def test_override_changes_what_it_names_and_nothing_else():
+    before = SegmentSettings(postprocess=PostprocessSettings(min_area={"default": 60, "cort": 80}))
+    after = override(before, ["postprocess.min_area.astro=120", "postprocess.overlaps=keep", "postprocess.nms_iou=0.2"])
+    assert after.postprocess.min_area == {"default": 60, "cort": 80, "astro": 120}
+    assert (after.postprocess.overlaps, after.postprocess.nms_iou) == ("keep", 0.2)
+    assert after.postprocess.score_thresh == before.postprocess.score_thresh
+    assert before.postprocess.min_area == {"default": 60, "cort": 80}
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("postprocess.nms_iou", "expected KEY=VALUE with a key below postprocess"),
+        ("train.steps=5", "expected KEY=VALUE with a key below postprocess"),
+        ("postprocess.nms_iou.cort=1", "expected KEY=VALUE"),
+        ("postprocess.nms=0.1", "postprocess.nms: Extra inputs are not permitted"),
+        ("postprocess.nms_iou=2", "postprocess.nms_iou: Input should be less than or equal to 1, found 2"),
+        ("postprocess.overlaps=drop", "postprocess.overlaps: Input should be 'trim' or 'keep'"),
+        ("postprocess.min_area=[", "cannot be read as a YAML value"),
+    ],
+)
+def test_override_refuses_what_it_does_not_know(assignment, message):
+    with pytest.raises(InputError, match="--set") as caught:
+        override(SegmentSettings(), [assignment])
+    assert message in str(caught.value)
+
+
+def test_settings_read_from_yaml_and_name_the_file_of_a_fault(tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_text("nms_iou: 0.1\nscore_thresh: {default: 0.4, astro: 0.5}\n")
+    assert load_settings(PostprocessSettings, path) == PostprocessSettings(nms_iou=0.1, score_thresh={"default": 0.4, "astro": 0.5})
+    path.write_text("nms: 0.1\n")
+    with pytest.raises(InputError, match=r"settings\.yaml: nms: Extra inputs"):
+        load_settings(PostprocessSettings, path)
