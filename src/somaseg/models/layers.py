@@ -1,0 +1,81 @@
+"""Convolutions with the state_dict names of Detectron2, and depthwise convolutions with a fast backward pass."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Norm = Literal["", "GN"]
+GROUPS = 32  # Group Normalization, Wu & He 2018: 32 groups; narrower layers take one group a channel pair
+
+
+class ConvBlock(nn.Conv2d):
+    """Convolution, optional GroupNorm (then no bias), optional ReLU; parameters `weight`, `bias`, `norm.*`."""
+
+    def __init__(self, channels: int, out: int, kernel: int, *, stride: int = 1, norm: Norm = "", relu: bool = False) -> None:
+        super().__init__(channels, out, kernel, stride=stride, padding=kernel // 2, bias=norm == "")
+        self.norm = nn.GroupNorm(min(GROUPS, out // 2), out) if norm else None
+        self.relu = relu
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) -> (B, out, H', W')."""
+        x = super().forward(x)
+        if self.norm is not None:
+            x = self.norm(x)
+        return functional.relu(x, inplace=True) if self.relu else x
+
+
+class DepthwiseConv2d(nn.Module):
+    """A depthwise convolution whose gradient is computed in float32.
+
+    On CPUs, oneDNN's bfloat16 backward pass of depthwise convolutions is several times slower than its float32 one
+    (`benchmarks/train_step.py` shows the share), while the forward pass gains; so each runs where it is fast.
+    """
+
+    def __init__(self, conv: nn.Conv2d, same: bool) -> None:
+        super().__init__()
+        self.weight, self.bias = conv.weight, conv.bias
+        self.stride, self.padding, self.groups = conv.stride, conv.padding, conv.groups
+        self.same = same  # pad as TensorFlow does, from the size of the input
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H', W')."""
+        padding = self.padding
+        if self.same:
+            kernel = self.weight.shape[2:]
+            pads = [max((-(-s // t) - 1) * t + k - s, 0) for s, t, k in zip(x.shape[2:], self.stride, kernel, strict=True)]
+            if all(p % 2 == 0 for p in pads):
+                padding = tuple(p // 2 for p in pads)
+            else:
+                x = functional.pad(x, (pads[1] // 2, pads[1] - pads[1] // 2, pads[0] // 2, pads[0] - pads[0] // 2))
+                padding = (0, 0)
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        if not (torch.is_grad_enabled() and x.requires_grad):
+            bias = None if self.bias is None else self.bias.to(x.dtype)
+            return functional.conv2d(x, self.weight.to(x.dtype), bias, self.stride, padding, 1, self.groups)
+        out: Tensor = _Depthwise.apply(x, self.weight, self.bias, self.stride, padding, self.groups)  # type: ignore[no-untyped-call]
+        return out
+
+
+class _Depthwise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, groups: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.has_bias, ctx.stride, ctx.padding, ctx.groups = bias is not None, stride, padding, groups
+        with torch.autocast(x.device.type, enabled=False):
+            return functional.conv2d(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype), stride, padding, 1, groups)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        dx, dw, db = torch.ops.aten.convolution_backward(
+            grads[0].float(), x.float(), weight, [weight.shape[0]] if ctx.has_bias else None,
+            list(ctx.stride), list(ctx.padding), [1, 1], False, [0, 0], ctx.groups,
+            [ctx.needs_input_grad[0], True, ctx.has_bias],
+        )  # fmt: skip
+        return dx.to(x.dtype) if dx is not None else None, dw, db, None, None, None

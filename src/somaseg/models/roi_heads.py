@@ -1,0 +1,286 @@
+"""The cascade of box heads (Cai & Vasconcelos 2018) and the mask head (He et al. 2017), with Detectron2's names."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn import functional
+
+from somaseg.config import HeadSettings
+from somaseg.models import boxes as bx
+from somaseg.models.layers import ConvBlock
+from somaseg.models.pooling import Planes, roi_pool
+from somaseg.models.rpn import Size
+from somaseg.targets import Target
+
+# How finely each stage codes its deltas (Cascade R-CNN, table of Detectron2): later stages make smaller moves.
+STAGE_WEIGHTS = ((10.0, 10.0, 5.0, 5.0), (20.0, 20.0, 10.0, 10.0), (30.0, 30.0, 15.0, 15.0))
+BOX_BINS, MASK_BINS, MASK_SIDE = 7, 14, 28
+ROWS = 32
+
+
+class BoxHead(nn.Module):
+    """Convolutions, then fully connected layers on 7 x 7 features: (R, C, 7, 7) -> (R, box_fc_width)."""
+
+    def __init__(self, cfg: HeadSettings, channels: int) -> None:
+        super().__init__()
+        self.convs, self.fcs = cfg.box_convs, cfg.box_fcs
+        for i in range(cfg.box_convs):
+            self.add_module(f"conv{i + 1}", ConvBlock(channels, cfg.box_conv_width, 3, norm=cfg.norm, relu=True))
+            channels = cfg.box_conv_width
+        width = channels * BOX_BINS * BOX_BINS
+        for i in range(cfg.box_fcs):
+            layer = nn.Linear(width, cfg.box_fc_width)
+            nn.init.kaiming_uniform_(layer.weight, a=1)
+            nn.init.zeros_(layer.bias)
+            self.add_module(f"fc{i + 1}", layer)
+            width = cfg.box_fc_width
+        self.width = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(R, C, 7, 7) -> (R, box_fc_width)."""
+        for i in range(self.convs):
+            x = self.get_submodule(f"conv{i + 1}")(x)
+        x = x.flatten(1)
+        for i in range(self.fcs):
+            x = functional.relu(self.get_submodule(f"fc{i + 1}")(x))
+        return x
+
+
+class BoxPredictor(nn.Module):
+    """Class logits (R, K + 1), background last, and four class-agnostic deltas (R, 4), both float32."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.cls_score = nn.Linear(width, classes + 1)
+        self.bbox_pred = nn.Linear(width, 4)
+        nn.init.normal_(self.cls_score.weight, std=0.01)
+        nn.init.normal_(self.bbox_pred.weight, std=0.001)
+        nn.init.zeros_(self.cls_score.bias)
+        nn.init.zeros_(self.bbox_pred.bias)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and deltas of R boxes."""
+        return self.cls_score(x).float(), self.bbox_pred(x).float()
+
+
+class MaskHead(nn.Module):
+    """Convolutions, upsampling to 28 x 28, one logit map a class: (R, C, 14, 14) -> float32 (R, K, 28, 28)."""
+
+    def __init__(self, cfg: HeadSettings, channels: int, classes: int) -> None:
+        super().__init__()
+        self.convs = cfg.mask_convs
+        for i in range(cfg.mask_convs):
+            self.add_module(f"mask_fcn{i + 1}", ConvBlock(channels, cfg.mask_width, 3, norm=cfg.norm, relu=True))
+            channels = cfg.mask_width
+        self.deconv = nn.ConvTranspose2d(channels, cfg.mask_width, 2, stride=2)
+        self.predictor = nn.Conv2d(cfg.mask_width, classes, 1)
+        nn.init.kaiming_normal_(self.deconv.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.normal_(self.predictor.weight, std=0.001)
+        for bias in (self.deconv.bias, self.predictor.bias):
+            assert bias is not None
+            nn.init.zeros_(bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mask logits by class."""
+        for i in range(self.convs):
+            x = self.get_submodule(f"mask_fcn{i + 1}")(x)
+        logits: Tensor = self.predictor(functional.relu(self.deconv(x))).float()
+        return logits
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Boxes of a batch: coordinates float32 (R, 4), and the image each lies in, int64 (R,)."""
+
+    xyxy: Tensor
+    image: Tensor
+
+    @classmethod
+    def join(cls, parts: list[Tensor]) -> "Boxes":
+        """One list of boxes an image."""
+        image = torch.cat([torch.full((len(p),), i, device=p.device) for i, p in enumerate(parts)])
+        return cls(torch.cat(parts), image)
+
+    def split(self, values: Tensor, images: int) -> list[Tensor]:
+        """Values (R, ...) by image; the boxes must lie in the order of the images."""
+        return list(values.split(torch.bincount(self.image, minlength=images).tolist()))
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Boxes with what each should be: class (background K), matched cell of its image (meaningless for background)."""
+
+    boxes: Boxes
+    labels: Tensor
+    goals: Tensor
+    cells: Tensor
+
+
+class RoiHeads(nn.Module):
+    """Refines proposals stage by stage and draws the masks."""
+
+    def __init__(self, settings: HeadSettings, channels: int, strides: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.settings, self.strides, self.classes = settings, strides, classes
+        stages = range(len(settings.ious))
+        self.box_head = nn.ModuleList(BoxHead(settings, channels) for _ in stages)
+        self.box_predictor = nn.ModuleList(BoxPredictor(self.box_head[s].width, classes) for s in stages)  # type: ignore[arg-type]
+        self.mask_head = MaskHead(settings, channels, classes)
+
+    def pool(self, planes: Planes, images: int, boxes: Boxes, bins: int) -> Tensor:
+        """Features (R, C, bins, bins) of each box, from the level that fits its size."""
+        cfg = self.settings
+        side = ((boxes.xyxy[:, 2] - boxes.xyxy[:, 0]) * (boxes.xyxy[:, 3] - boxes.xyxy[:, 1])).clamp(min=0).sqrt()
+        level = torch.floor(cfg.canonical_level + torch.log2(side / cfg.canonical_size + 1e-8))
+        level = level.clamp(0, len(self.strides) - 1).long()
+        stride = torch.tensor(self.strides, device=side.device)[level]
+        return roi_pool(planes, level * images + boxes.image, boxes.xyxy / stride[:, None], bins, cfg.pool_ratio)
+
+    def stage(self, number: int, planes: Planes, images: int, boxes: Boxes) -> tuple[Tensor, Tensor]:
+        """Class logits and deltas of one stage."""
+        pooled = self.pool(planes, images, boxes, BOX_BINS)
+        if torch.is_grad_enabled():
+            pooled = _ScaleGradient.apply(pooled, 1.0 / len(self.settings.ious))  # type: ignore[no-untyped-call]
+        logits, deltas = self.box_predictor[number](self.box_head[number](_padded(pooled)))
+        return logits[: len(pooled)], deltas[: len(pooled)]
+
+    def refine(self, levels: list[Tensor], boxes: list[Tensor], sizes: list[Size]) -> tuple[list[Tensor], list[Tensor]]:
+        """Final boxes (R, 4) and class probabilities (R, K + 1), averaged over the stages, for each image."""
+        planes, now, probabilities = Planes.from_levels(levels), Boxes.join(boxes), []
+        for number in range(len(self.settings.ious)):
+            if number:
+                now = self._clipped(now, sizes)
+            logits, deltas = self.stage(number, planes, len(sizes), now)
+            probabilities.append(logits.softmax(dim=1))
+            now = Boxes(bx.decode(now.xyxy, deltas, STAGE_WEIGHTS[number]), now.image)
+        mean = torch.stack(probabilities).mean(dim=0)
+        return now.split(now.xyxy, len(sizes)), now.split(mean, len(sizes))
+
+    def segment(self, levels: list[Tensor], boxes: list[Tensor], labels: list[Tensor]) -> list[Tensor]:
+        """Mask probabilities (R, 28, 28) of each box's class, for each image."""
+        planes, now = Planes.from_levels(levels), Boxes.join(boxes)
+        label = torch.cat(labels)
+        parts = []
+        for chunk in torch.arange(len(label), device=label.device).split(256):  # bounds the memory of 14 x 14 features
+            part = Boxes(now.xyxy[chunk], now.image[chunk])
+            logits = self.mask_head(_padded(self.pool(planes, len(boxes), part, MASK_BINS)))
+            parts.append(logits[torch.arange(len(chunk), device=label.device), label[chunk]].sigmoid())
+        probabilities = torch.cat(parts) if parts else levels[0].new_zeros((0, MASK_SIDE, MASK_SIDE))
+        return now.split(probabilities, len(boxes))
+
+    def losses(
+        self, levels: list[Tensor], proposals: list[Tensor], sizes: list[Size], targets: list[Target]
+    ) -> dict[str, Tensor]:
+        """Losses of all stages and of the masks."""
+        planes = Planes.from_levels(levels)
+        matched = self.sample([torch.cat([p, t["boxes"]]) for p, t in zip(proposals, targets, strict=True)], targets)
+        losses = self.mask_loss(planes, matched, targets)
+        for number in range(len(self.settings.ious)):
+            if number:
+                moved = self._clipped(Boxes(moved, matched.boxes.image), sizes)  # noqa: F821  set by the stage before
+                full = bx.nonempty(moved.xyxy)
+                matched = self.match(Boxes(moved.xyxy[full], moved.image[full]), targets, self.settings.ious[number])
+            logits, deltas = self.stage(number, planes, len(sizes), matched.boxes)
+            weights = STAGE_WEIGHTS[number]
+            count = mean_over_processes(len(logits))
+            losses[f"loss_cls_stage{number}"] = functional.cross_entropy(logits, matched.labels, reduction="sum") / count
+            cell = torch.nonzero(matched.labels < self.classes)[:, 0]
+            goal = bx.encode(matched.boxes.xyxy[cell], matched.goals[cell], weights)
+            losses[f"loss_box_reg_stage{number}"] = functional.l1_loss(deltas[cell], goal, reduction="sum") / count
+            moved = bx.decode(matched.boxes.xyxy, deltas.detach(), weights)
+        return losses
+
+    def match(self, boxes: Boxes, targets: list[Target], threshold: float) -> Matched:
+        """Label every box: the class of the cell it overlaps most, or background below the threshold."""
+        labels, goals, cells = [], [], []
+        for part, target in zip(boxes.split(boxes.xyxy, len(targets)), targets, strict=True):
+            cell, kind = bx.match(bx.iou(target["boxes"], part), threshold, threshold, keep_best=False)
+            cells.append(cell)
+            if len(target["boxes"]):
+                labels.append(torch.where(kind == 1, target["labels"][cell], self.classes))
+                goals.append(target["boxes"][cell])
+            else:
+                labels.append(torch.full_like(cell, self.classes))
+                goals.append(torch.zeros_like(part))
+        return Matched(boxes, torch.cat(labels), torch.cat(goals), torch.cat(cells))
+
+    def sample(self, candidates: list[Tensor], targets: list[Target]) -> Matched:
+        """Match candidates at the first stage's IoU and draw those that enter the losses."""
+        cfg = self.settings
+        matched = self.match(Boxes.join(candidates), targets, cfg.ious[0])
+        chosen, start = [], 0
+        for part in matched.boxes.split(matched.labels, len(targets)):
+            kind = (part < self.classes).long()
+            chosen += [index + start for index in bx.sample(kind, cfg.samples, cfg.positive_share)]
+            start += len(part)
+        index = torch.cat(chosen)
+        boxes = Boxes(matched.boxes.xyxy[index], matched.boxes.image[index])
+        return Matched(boxes, matched.labels[index], matched.goals[index], matched.cells[index])
+
+    def mask_loss(self, planes: Planes, matched: Matched, targets: list[Target]) -> dict[str, Tensor]:
+        """Mean binary cross-entropy of the true class's map; the target is the pooled truth, >= .5."""
+        cell = matched.labels < self.classes
+        if self.settings.mask_samples:
+            kept = torch.zeros_like(cell)
+            for image in range(len(targets)):
+                kept[torch.nonzero(cell & (matched.boxes.image == image))[: self.settings.mask_samples, 0]] = True
+            cell = kept
+        boxes, labels = Boxes(matched.boxes.xyxy[cell], matched.boxes.image[cell]), matched.labels[cell]
+        logits = self.mask_head(_padded(self.pool(planes, len(targets), boxes, MASK_BINS)))
+        count = mean_over_processes(len(labels))
+        if not len(labels):
+            return {"loss_mask": logits.sum() * 0}
+        with torch.no_grad():
+            truth = mask_targets(boxes, matched.cells[cell], targets)
+        own = logits[torch.arange(len(labels), device=labels.device), labels]
+        loss = functional.binary_cross_entropy_with_logits(own, truth, reduction="sum")
+        return {"loss_mask": loss / (MASK_SIDE**2 * count)}
+
+    def _clipped(self, boxes: Boxes, sizes: list[Size]) -> Boxes:
+        limits = torch.tensor([(w, h, w, h) for h, w in sizes], device=boxes.xyxy.device, dtype=torch.float32)[boxes.image]
+        return Boxes(torch.minimum(boxes.xyxy.clamp(min=0), limits), boxes.image)
+
+
+def _padded(x: Tensor) -> Tensor:
+    """Zero rows appended up to the next multiple of `ROWS`.
+
+    oneDNN compiles its kernels anew for every shape it has not seen, which takes seconds; so heads see few shapes.
+    """
+    return functional.pad(x, (0, 0) * (x.ndim - 1) + (0, -len(x) % ROWS))
+
+
+def mask_targets(boxes: Boxes, cells: Tensor, targets: list[Target]) -> Tensor:
+    """The truth of each box's cell on its 28 x 28 grid, 0 or 1 (R, 28, 28)."""
+    first_cell = torch.tensor([0, *(len(t["mask_boxes"]) for t in targets)]).cumsum(0)[:-1].to(cells.device)
+    crop_boxes = torch.cat([t["mask_boxes"] for t in targets])
+    heights, widths = crop_boxes[:, 3] - crop_boxes[:, 1], crop_boxes[:, 2] - crop_boxes[:, 0]
+    offsets = torch.cat([heights.new_zeros(1), (heights * widths).cumsum(0)[:-1]])
+    pixels = torch.cat([t["mask_pixels"] for t in targets]).float()[:, None]
+    plane = first_cell[boxes.image] + cells
+    local = boxes.xyxy - crop_boxes[plane][:, [0, 1, 0, 1]]
+    share = roi_pool(Planes(pixels, offsets, heights, widths), plane, local, MASK_SIDE)
+    return (share[:, 0] >= 0.5).float()
+
+
+def mean_over_processes(count: int) -> float:
+    """A count averaged over the processes of a training run, at least 1, so that their mean loss is that of the joint batch."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return float(max(count, 1))
+    total = torch.tensor(float(count))
+    distributed.all_reduce(total)
+    return max(float(total) / distributed.get_world_size(), 1.0)
+
+
+class _ScaleGradient(torch.autograd.Function):
+    """The identity, with its gradient scaled: each stage sends back an equal share (Detectron2)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return grads[0] * ctx.factor, None

@@ -1,0 +1,128 @@
+"""The region proposal network (Ren et al. 2015), with Detectron2's conventions and names."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.ops import batched_nms
+
+from somaseg.config import RpnSettings
+from somaseg.errors import InputError
+from somaseg.models import boxes as bx
+from somaseg.models.layers import ConvBlock
+from somaseg.targets import Target
+
+WEIGHTS = (1.0, 1.0, 1.0, 1.0)
+Size = tuple[int, int]
+
+
+def anchors_of_level(sizes: tuple[float, ...], ratios: tuple[float, ...], stride: int, shape: Size, device: torch.device) -> Tensor:
+    """Anchors (H * W * A, 4) of a level, centred at multiples of its stride, not rounded (Detectron2, offset 0)."""
+    sides = torch.tensor([((s * s / r) ** 0.5, (s * s / r) ** 0.5 * r) for s in sizes for r in ratios], device=device)
+    cells = torch.cat([-sides / 2, sides / 2], dim=1)
+    y = torch.arange(shape[0], device=device, dtype=torch.float32) * stride
+    x = torch.arange(shape[1], device=device, dtype=torch.float32) * stride
+    gy, gx = torch.meshgrid(y, x, indexing="ij")
+    shifts = torch.stack([gx, gy, gx, gy], dim=-1).reshape(-1, 1, 4)
+    return (shifts + cells).reshape(-1, 4)
+
+
+class RpnHead(nn.Module):
+    """One convolution, objectness and box deltas for every anchor."""
+
+    def __init__(self, width: int, anchors: int) -> None:
+        super().__init__()
+        self.conv = ConvBlock(width, width, 3, relu=True)
+        self.objectness_logits = nn.Conv2d(width, anchors, 1)
+        self.anchor_deltas = nn.Conv2d(width, 4 * anchors, 1)
+        for layer in (self.conv, self.objectness_logits, self.anchor_deltas):
+            nn.init.normal_(layer.weight, std=0.01)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, levels: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Objectness (B, H * W * A) and deltas (B, H * W * A, 4) by level, float32."""
+        objectness, deltas = [], []
+        for level in levels:
+            hidden = self.conv(level)
+            objectness.append(self.objectness_logits(hidden).permute(0, 2, 3, 1).flatten(1).float())
+            deltas.append(self.anchor_deltas(hidden).permute(0, 2, 3, 1).reshape(len(level), -1, 4).float())
+        return objectness, deltas
+
+
+class Rpn(nn.Module):
+    """Proposes boxes that may hold a cell."""
+
+    def __init__(self, settings: RpnSettings, width: int, strides: tuple[int, ...]) -> None:
+        super().__init__()
+        self.settings, self.strides = settings, strides
+        counts = {len(s) * len(settings.ratios) for s in settings.sizes}
+        if len(counts) != 1 or len(settings.sizes) != len(strides):
+            raise InputError(f"rpn.sizes: found {settings.sizes}: give as many sizes on each of the {len(strides)} levels")
+        self.rpn_head = RpnHead(width, counts.pop())
+
+    def anchors(self, levels: list[Tensor]) -> list[Tensor]:
+        """Anchors by level, (H * W * A, 4)."""
+        return [
+            anchors_of_level(sizes, self.settings.ratios, stride, (level.shape[2], level.shape[3]), level.device)
+            for sizes, stride, level in zip(self.settings.sizes, self.strides, levels, strict=True)
+        ]
+
+    def forward(
+        self, levels: list[Tensor], sizes: list[Size], targets: list[Target] | None = None
+    ) -> tuple[list[tuple[Tensor, Tensor]], dict[str, Tensor]]:
+        """Proposals.
+
+        Args:
+            levels: features, fine to coarse.
+            sizes: (height, width) of each image inside the padded batch.
+            targets: the truth, in training.
+
+        Returns:
+            For each image boxes (R, 4) and objectness logits (R,), best first; and the losses, empty without targets.
+        """
+        anchors = self.anchors(levels)
+        objectness, deltas = self.rpn_head(levels)
+        with torch.no_grad():
+            proposals = self.select(anchors, objectness, deltas, sizes)
+        losses = {} if targets is None else self.losses(anchors, objectness, deltas, targets)
+        return proposals, losses
+
+    def select(
+        self, anchors: list[Tensor], objectness: list[Tensor], deltas: list[Tensor], sizes: list[Size]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """The best boxes of each level, clipped, after NMS within each level, best first."""
+        cfg = self.settings
+        before, after = (cfg.train_pre_nms, cfg.train_post_nms) if self.training else (cfg.pre_nms, cfg.post_nms)
+        proposals = []
+        for image, size in enumerate(sizes):
+            parts, logits, levels = [], [], []
+            for level, (anchor, score, move) in enumerate(zip(anchors, objectness, deltas, strict=True)):
+                top, chosen = score[image].topk(min(before, score.shape[1]))
+                parts.append(bx.clip(bx.decode(anchor[chosen], move[image][chosen], WEIGHTS), size))
+                logits.append(top)
+                levels.append(torch.full_like(chosen, level))
+            box, logit, level_of = torch.cat(parts), torch.cat(logits), torch.cat(levels)
+            keep = bx.nonempty(box)
+            box, logit, level_of = box[keep], logit[keep], level_of[keep]
+            keep = batched_nms(box, logit, level_of, cfg.nms_iou)[:after]
+            proposals.append((box[keep], logit[keep]))
+        return proposals
+
+    def losses(
+        self, anchors: list[Tensor], objectness: list[Tensor], deltas: list[Tensor], targets: list[Target]
+    ) -> dict[str, Tensor]:
+        """Binary cross-entropy on sampled anchors and L1 on the deltas of cells, over samples x images."""
+        cfg = self.settings
+        anchor, logit, delta = torch.cat(anchors), torch.cat(objectness, dim=1), torch.cat(deltas, dim=1)
+        normaliser = cfg.samples * len(targets)
+        loss_class, loss_box = logit.sum() * 0, delta.sum() * 0
+        for image, target in enumerate(targets):
+            cell, kind = bx.match(bx.iou(target["boxes"], anchor), cfg.positive_iou, cfg.negative_iou, keep_best=True)
+            positive, negative = bx.sample(kind, cfg.samples, cfg.positive_share)
+            chosen = torch.cat([positive, negative])
+            truth = torch.cat([torch.ones(len(positive)), torch.zeros(len(negative))]).to(logit.device)
+            loss_class = loss_class + functional.binary_cross_entropy_with_logits(logit[image][chosen], truth, reduction="sum")
+            if len(positive):
+                goal = bx.encode(anchor[positive], target["boxes"][cell[positive]], WEIGHTS)
+                loss_box = loss_box + functional.l1_loss(delta[image][positive], goal, reduction="sum")
+        return {"loss_rpn_cls": loss_class / normaliser, "loss_rpn_loc": loss_box / normaliser}

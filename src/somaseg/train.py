@@ -1,0 +1,245 @@
+"""Training: the Lightning module, its callbacks, and `fit`."""
+
+import json
+import logging
+import math
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Sequence
+from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from somaseg.config import Config, load_settings
+from somaseg.data.annotations import read_annotations
+from somaseg.data.dataset import Crops, Steps, collate
+from somaseg.data.images import read_image
+from somaseg.data.normalize import normalize
+from somaseg.data.samples import Sample
+from somaseg.data.splits import make_folds
+from somaseg.errors import InputError, MissingExtraError
+from somaseg.instances import Instances
+from somaseg.metrics import FULL_SET_IMAGES, map_iou
+from somaseg.models.cascade import CascadeMaskRCNN
+from somaseg.models.checkpoint import save_checkpoint
+from somaseg.postprocess import postprocess
+from somaseg.predict import bf16_is_fast, detect
+from somaseg.targets import Target
+
+try:
+    import pytorch_lightning as pl
+    from pytorch_lightning.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+    from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+except ImportError:
+    raise MissingExtraError("pytorch-lightning", "train") from None
+
+log = logging.getLogger(__name__)
+EMA_EVERY = 5  # optimiser steps between updates of the moving average; each costs about a hundredth of a step
+
+
+class NotFiniteError(RuntimeError):
+    """The loss became NaN or infinite; the message names the file that holds the batch."""
+
+
+class Trainer(pl.LightningModule):
+    """Losses, optimiser and schedule of a run; validation scores `map_iou` through the thresholds that `segment` uses.
+
+    Args:
+        config: of the run.
+        model: to train.
+        run: folder that a batch with a NaN loss is saved to.
+        held_out: samples that validation scores, by their number.
+    """
+
+    def __init__(self, config: Config, model: CascadeMaskRCNN, run: Path, held_out: Sequence[Sample]) -> None:
+        super().__init__()
+        self.config, self.model, self.run, self.held_out = config, model, run, held_out
+        self.scored: list[tuple[Instances, Instances, str]] = []
+
+    def training_step(self, batch: tuple[list[Tensor], list[Target]], index: int) -> Tensor:
+        """The sum of all losses of a batch."""
+        # What is sampled in a step depends on the step alone, so that a resumed run goes on as it would have.
+        torch.manual_seed(self.config.train.seed * 1_000_003 + self.global_step * 64 + self.global_rank)
+        images, targets = batch
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.bf16):
+            losses = self.model(images, targets)
+        total = torch.stack(list(losses.values())).sum()
+        if not torch.isfinite(total):
+            path = self.run / f"not_finite_step_{self.global_step}.pt"
+            torch.save({"images": images, "targets": targets, "losses": losses, "model": self.model.state_dict()}, path)
+            parts = ", ".join(f"{k} {v.item():.3g}" for k, v in losses.items())
+            raise NotFiniteError(f"the loss of step {self.global_step} is not finite ({parts}): batch and weights are in {path}")
+        self.log("loss", total, prog_bar=True)
+        self.log_dict(losses)
+        return total
+
+    def validation_step(self, number: int, index: int) -> None:
+        """Score one held-out image."""
+        self.scored.append(score_sample(self.model, self.held_out[int(number)], self.config, self.device))
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last validation."""
+        self.scored = []
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW without decay on norms and biases; linear warm-up, flat, linear fall."""
+        cfg = self.config.train
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": cfg.weight_decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=cfg.rate, fused=True)
+
+        def factor(step: int) -> float:
+            rise = step / cfg.warmup if cfg.warmup else 1.0
+            fall = (cfg.steps - step) / cfg.cooldown
+            return 0.01 + 0.99 * max(0.0, min(1.0, rise, fall))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def score_sample(model: CascadeMaskRCNN, sample: Sample, config: Config, device: torch.device) -> tuple[Instances, Instances, str]:
+    """What the model finds in an annotated image, its truth, and its cell type."""
+    image = normalize(read_image(sample.image).array)
+    prediction = detect(model.eval(), [image], config.model, config.train.bf16 and bf16_is_fast(device), device)[0]
+    return postprocess(prediction, config.postprocess), sample.instances, sample.cell_type or ""
+
+
+class SaveBest(pl.Callback):
+    """Logs `map_iou` of each validation and keeps the best weights; stands before the moving average in the list of
+    callbacks, so that it sees the averaged weights."""
+
+    def __init__(self, provenance: dict[str, Any]) -> None:
+        self.best = -1.0
+        self.provenance = provenance
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must know."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self.best = state_dict["best"]
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Score the images of this validation and save the weights if they are the best."""
+        assert isinstance(pl_module, Trainer)
+        if trainer.sanity_checking or not pl_module.scored:
+            return
+        types = [t for _, _, t in pl_module.scored]
+        weights = {t: FULL_SET_IMAGES[t] for t in set(types)} if set(types) <= set(FULL_SET_IMAGES) else None
+        result = map_iou([(found, truth) for found, truth, _ in pl_module.scored], types, weights, draws=100)
+        value = (result.weighted or result.overall).value
+        pl_module.log("map_iou", value, prog_bar=True, sync_dist=False)
+        pl_module.log_dict({f"map_iou_{t or 'all'}": s.value for t, s in result.by_class.items()})
+        if trainer.is_global_zero:
+            by_type = ", ".join(f"{t} {s.value:.4f}" for t, s in result.by_class.items())
+            log.info("step %d: map_iou %.4f (%s) on %d held-out images", trainer.global_step, value, by_type, len(types))
+            provenance = self.provenance | {"step": trainer.global_step, "map_iou": value}
+            save_checkpoint(pl_module.run / "last.safetensors", pl_module.model, pl_module.config, provenance)
+            if value > self.best:
+                self.best = value
+                save_checkpoint(pl_module.run / "best.safetensors", pl_module.model, pl_module.config, provenance)
+
+
+def split(samples: list[Sample], config: Config) -> tuple[list[Sample], list[Sample]]:
+    """Training and held-out samples of the run's fold."""
+    cfg = config.train
+    folds = make_folds(samples, cfg.folds, cfg.seed_of_folds)
+    training = [s for s in samples if folds[s.name] != cfg.fold]
+    held_out = [s for s in samples if folds[s.name] == cfg.fold]
+    return training, held_out
+
+
+def fit(config: Config, data: Path, run: Path) -> Path:
+    """Train, resuming where a killed run stopped, and return the best weights' path.
+
+    Args:
+        config: of the run.
+        data: annotations; see `read_annotations`.
+        run: folder of the run; made if absent.
+
+    Raises:
+        InputError: for data that cannot be used, or a run folder of other settings.
+        NotFiniteError: when the loss becomes NaN.
+    """
+    _begin(config, run)
+    training, held_out = split(read_annotations(data), config)
+    crops = Crops(training, config)
+    model = CascadeMaskRCNN(config.model, pretrained=config.train.pretrained)
+    resume = run / "last.ckpt"
+    start = int(torch.load(resume, map_location="cpu", weights_only=False, mmap=True)["global_step"]) if resume.exists() else 0
+    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    cfg = config.train
+    loader = DataLoader(
+        crops,
+        batch_sampler=Steps(start, cfg.steps, cfg.batch, rank, world),
+        collate_fn=collate,
+        num_workers=cfg.workers,
+        persistent_workers=cfg.workers > 0,
+    )
+    chosen = held_out[:: max(1, math.ceil(len(held_out) / cfg.validate_images))] if cfg.validate_images else held_out
+    best = SaveBest({"data": str(data.name), "images": len(training), "fold": cfg.fold, "folds": cfg.folds})
+    trainer = pl.Trainer(
+        default_root_dir=run,
+        max_steps=cfg.steps,
+        max_epochs=-1,
+        accelerator="auto",
+        devices=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+        num_nodes=max(1, world // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))),
+        strategy="ddp" if world > 1 else "auto",
+        use_distributed_sampler=False,
+        gradient_clip_val=cfg.clip,
+        val_check_interval=min(cfg.validate_every or cfg.steps, cfg.steps),
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        log_every_n_steps=20,
+        logger=[CSVLogger(run, name="", version="csv"), TensorBoardLogger(run, name="", version="tensorboard")],
+        callbacks=[
+            best,
+            EMAWeightAveraging(decay=cfg.ema**EMA_EVERY, update_every_n_steps=EMA_EVERY),
+            ModelCheckpoint(run, filename="last", train_time_interval=timedelta(minutes=cfg.checkpoint_minutes), enable_version_counter=False),
+            LearningRateMonitor("step"),
+            TQDMProgressBar(refresh_rate=20),
+        ],
+        enable_model_summary=False,
+    )
+    with warnings.catch_warnings():
+        # Lightning advises more loader workers and counts what it cannot know; both are settled here.
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        trainer.fit(
+            Trainer(config, model, run, chosen),
+            loader,
+            DataLoader(range(len(chosen)), batch_size=None),  # type: ignore[arg-type]
+            ckpt_path=str(resume) if resume.exists() else None,
+            weights_only=False,
+        )
+    return run / "best.safetensors"
+
+
+def _but_steps(config: Config) -> Config:
+    return config.model_copy(update={"train": config.train.model_copy(update={"steps": 1})})
+
+
+def _begin(config: Config, run: Path) -> None:
+    """Write what the run is made of, or check that it is the same."""
+    run.mkdir(parents=True, exist_ok=True)
+    settings = run / "settings.yaml"
+    if settings.exists() and _but_steps(load_settings(Config, settings)) != _but_steps(config):
+        raise InputError(f"{settings}: belongs to a run with other settings: give another --out, or these to resume (train.steps may differ)")
+    settings.write_text(yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False))
+    packages = ("somaseg", "torch", "torchvision", "timm", "numpy", "pytorch-lightning")
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip() or None
+    about = {"versions": {p: version(p) for p in packages} | {"python": sys.version.split()[0]}, "git_commit": commit}
+    (run / "about.json").write_text(json.dumps(about, indent=1))
