@@ -56,7 +56,7 @@ def read_coco(path: Path, images: Path | None = None) -> tuple[list[Sample], lis
             message = f"{path}: annotations[{row}], image_id: names no image of the file: correct it or delete the annotation"
             problems.append(Problem("unknown image", message, fatal=True))
     folder = ImageFolder(images or sibling_images(path.parent, ("images", "train")))
-    names = _names(data["images"])
+    names = unique_names(data["images"])
     samples = []
     for size, chunk in _chunks(data["images"], [len(rows) for rows in rows_of.values()]):
         rows = [row for i in chunk for row in rows_of[data["images"][i]["id"]]]
@@ -75,7 +75,7 @@ def read_coco(path: Path, images: Path | None = None) -> tuple[list[Sample], lis
         for i, a, b in zip(chunk, bounds[:-1], bounds[1:], strict=True):
             instances = Instances(size, boxes[a:b], masks[a:b], labels[a:b], scores[a:b], classes)
             image = data["images"][i]
-            samples.append(_sample(image, names[i], folder.find(image["file_name"]), instances))
+            samples.append(_sample(image, names[i], _image_path(path, image["file_name"], folder, images), instances))
     return samples, problems
 
 
@@ -92,6 +92,13 @@ def _chunks(images: Sequence[dict[str, Any]], n_cells: Sequence[int]) -> Iterato
         chunk.append(i)
     if chunk:
         yield size, chunk
+
+
+def _image_path(path: Path, file_name: str, folder: ImageFolder, images: Path | None) -> Path:
+    """The image file; a name that leads out of the annotation's folder is followed unless the folder of images was given."""
+    if images is None and file_name.startswith(("../", "/")):
+        return path.parent / file_name
+    return folder.find(file_name)
 
 
 def load_coco(path: Path) -> dict[str, Any]:
@@ -112,10 +119,18 @@ def load_coco(path: Path) -> dict[str, Any]:
             raise InputError(
                 f"{path}: {key}: found {type(value).__name__}, expected a list: give a COCO file with images, annotations, categories"
             )
+    for i, category in enumerate(data["categories"]):
+        if not isinstance(category, dict) or "id" not in category or "name" not in category:
+            raise InputError(f"{path}: categories[{i}]: found {category!r}, expected an id and a name")
+    seen: set[Any] = set()
     for i, image in enumerate(data["images"]):
         for key, valid in IMAGE_FIELDS.items():
-            if not valid(image.get(key)):
-                raise InputError(f"{path}: images[{i}], {key}: found {image.get(key)!r}: every image needs id, file_name, width and height")
+            if not isinstance(image, dict) or not valid(image.get(key)):
+                found = image.get(key) if isinstance(image, dict) else image
+                raise InputError(f"{path}: images[{i}], {key}: found {found!r}: every image needs id, file_name, width and height")
+        if image["id"] in seen:
+            raise InputError(f"{path}: images[{i}], id: {image['id']!r} is the id of an earlier image: give each its own")
+        seen.add(image["id"])
     return dict(data)
 
 
@@ -182,7 +197,7 @@ def _outside(polygons: list[NDArray[np.float64]], size: Size) -> str | None:
     return None
 
 
-def _names(images: Sequence[dict[str, Any]]) -> list[str]:
+def unique_names(images: Sequence[dict[str, Any]]) -> list[str]:
     """Unique names: the stem, with the page of a stack; the whole path where two folders hold the same stem."""
     short = [frame_name(Path(i["file_name"]), i.get("page")) for i in images]
     if len(set(short)) == len(short):

@@ -8,13 +8,20 @@ from somaseg.errors import InputError
 
 
 class ImageFolder:
-    """The image files under one folder, found by relative path, file name or stem; the folder need not be there."""
+    """The image files under one folder, found by relative path, file name or stem; the folder need not be there.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: where the images are.
+        without: a subfolder whose files are no images of cells, such as `labels`.
+    """
+
+    def __init__(self, folder: Path, without: Path | None = None) -> None:
         self.folder = folder
         self._paths: set[str] = set()
         self._by_name: dict[str, list[str]] = {}
         for parent, _, names in os.walk(folder):
+            if Path(parent) == without:
+                continue
             below = Path(parent).relative_to(folder).as_posix()
             for name in names:
                 if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):

@@ -117,14 +117,14 @@ def decode_annotations(annotations: Sequence[str], numbers: NDArray[Any], size: 
     pairs = np.fromstring(text, np.int64, sep=" ").reshape(-1, 2)
     starts, lengths = pairs[:, 0] - 1, pairs[:, 1]
     owner = np.repeat(np.arange(len(annotations)), readable // 2)
-    follows = np.diff(owner, prepend=-1) == 0
-    early = follows & (starts < np.concatenate([[0], (starts + lengths)[:-1]])[: len(starts)])
-    unreadable = (starts < 0) | (lengths < 1) | early
-    beyond = starts + lengths > total
-    for kind, bad, expected in (
+    ends = starts + lengths
+    unreadable = (starts < 0) | (lengths < 1)
+    unreadable[1:] |= (owner[1:] == owner[:-1]) & (starts[1:] < ends[:-1])
+    rules: list[tuple[ProblemKind, NDArray[np.bool_], str]] = [
         ("unreadable mask", unreadable, "starts from 1 that rise past the run before, and lengths from 1"),
-        ("outside image", beyond, f"runs inside the {total} pixels of the image"),
-    ):
+        ("outside image", ends > total, f"runs inside the {total} pixels of the image"),
+    ]
+    for kind, bad, expected in rules:
         runs = np.flatnonzero(bad)
         masks, which = np.unique(owner[runs], return_index=True)
         findings += [

@@ -19,18 +19,18 @@ ENDINGS = ("_labels", "_label", "_masks", "_mask")
 def read_label_tiffs(path: Path, images: Path | None = None) -> tuple[list[Sample], list[Problem]]:
     """Samples of one label TIFF or of all in a folder, by name.
 
-    The image of `a_labels.tif` (or `a.tif`) is `a.*` in `images`, in the folder `images` beside the labels or beside
-    their folder, or among the labels. Classes are those that the writer left in the file, else the single class "cell".
+    The image of `a_labels.tif` (or `a.tif`) is the one that the file names, else `a.*` in `images`: by default the folder
+    `images` beside the labels, or beside their folder, else the folder of the labels or the one above a folder `labels`.
+    Classes are those that the file names, else the single class "cell".
     """
-    files = (
-        [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix.lower() in TIFF_SUFFIXES and is_label_name(p, images))
-    )
+    if path.is_file():
+        files = [path]
+    else:
+        files = sorted(p for p in path.iterdir() if p.suffix.lower() in TIFF_SUFFIXES and is_label_name(p, images))
     parent = path.parent if path.is_file() else path
-    beside = sibling_images(parent, ("images",))
-    folder = ImageFolder(
-        images or (beside if beside != parent else sibling_images(parent.parent, ("images",)) if parent.name == "labels" else parent)
-    )
-    return [_read(file, folder) for file in files], []
+    above = parent.parent if parent.name == "labels" else parent
+    folder = ImageFolder(images or sibling_images(above, ("images",)), without=parent if parent != above else None)
+    return [_read(file, folder, images is not None) for file in files], []
 
 
 def is_label_name(path: Path, images: Path | None = None) -> bool:
@@ -44,28 +44,34 @@ def image_name(path: Path) -> str:
     return next((stem.removesuffix(e) for e in ENDINGS if stem.endswith(e)), stem)
 
 
-def _read(path: Path, folder: ImageFolder) -> Sample:
+def _read(path: Path, folder: ImageFolder, images_given: bool) -> Sample:
     try:
         with tifffile.TiffFile(path) as tif:
             labels = tif.asarray()
             described: dict[str, Any] = (tif.shaped_metadata or ({},))[0]
     except DECODE_ERRORS as error:
         raise InputError(f"{path}: cannot be read as a label TIFF ({error}): the file may be damaged or cut off") from error
-    if labels.ndim != 2 or labels.dtype.kind not in "ui" or (labels.dtype.kind == "i" and labels.min(initial=0) < 0):
+    if labels.ndim != 2 or labels.dtype.kind not in "ui" or labels.min(initial=0) < 0:
         raise InputError(
             f"{path}: pixels are {labels.dtype} of shape {labels.shape}, expected one image (height, width) of whole numbers from 0"
         )
     name = image_name(path)
-    return Sample(
-        folder.find(name), _instances(labels, described), name, group=described.get("group"), cell_type=described.get("cell_type")
-    )
+    named = described.get("image")
+    image = path.parent / named if named and not images_given else folder.find(name)
+    return Sample(image, _instances(path, labels, described), name, described.get("group"), described.get("cell_type"))
 
 
-def _instances(labels: NDArray[Any], described: dict[str, Any]) -> Instances:
+def _instances(path: Path, labels: NDArray[Any], described: dict[str, Any]) -> Instances:
     classes = tuple(described.get("classes", ("cell",)))
     instances = Instances.from_label_image(labels, classes)
     if "labels" not in described:
         return instances
     values = np.unique(labels)
-    of_value = np.array(described["labels"], np.int64)[values[values > 0].astype(np.int64) - 1]
+    values = values[values > 0].astype(np.int64)
+    if len(values) and values[-1] > len(described["labels"]):
+        raise InputError(
+            f"{path}: has the value {values[-1]}, but its description gives classes for {len(described['labels'])} cells: "
+            "save the edited image without the old description"
+        )
+    of_value = np.array(described["labels"], np.int64)[values - 1]
     return Instances(instances.size, instances.boxes, instances.masks, of_value, instances.scores, classes)

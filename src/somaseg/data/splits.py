@@ -2,7 +2,11 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import orjson
+from rich.table import Table
 
 from somaseg.data.samples import Sample
 from somaseg.errors import InputError
@@ -18,11 +22,13 @@ def make_folds(samples: Sequence[Sample], folds: int, seed: int = 0) -> dict[str
         Fold, 0 to folds - 1, by the sample's name.
 
     Raises:
-        InputError: when there are fewer groups than folds.
+        InputError: when there are fewer groups than folds, or fewer than two folds.
     """
+    if folds < 2:
+        raise InputError(f"folds is {folds}: give 2 or more, since one fold is held out")
     groups: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
-        groups[f"group {sample.group}" if sample.group is not None else f"image {sample.name}"].append(sample)
+        groups[_group(sample)].append(sample)
     if len(groups) < folds:
         raise InputError(f"{folds} folds asked for, but there are {len(groups)} groups of images: give fewer folds or more fields of view")
 
@@ -38,3 +44,66 @@ def make_folds(samples: Sequence[Sample], folds: int, seed: int = 0) -> dict[str
         by_type[fold].update(types)
         chosen.update({s.name: fold for s in groups[name]})
     return chosen
+
+
+def _group(sample: Sample) -> str:
+    return f"group {sample.group}" if sample.group is not None else f"image {sample.name}"
+
+
+def check_folds(samples: Sequence[Sample], folds: Mapping[str, int]) -> None:
+    """Refuse folds that miss an image or that leak.
+
+    Raises:
+        InputError: naming the image without a fold, or the group that is in two folds.
+    """
+    first_of: dict[str, Sample] = {}
+    for sample in samples:
+        if sample.name not in folds:
+            raise InputError(f"the folds do not name the image {sample.name}: make them from the same annotations")
+        first = first_of.setdefault(_group(sample), sample)
+        if folds[first.name] != folds[sample.name]:
+            raise InputError(
+                f"the folds leak: {first.name} (fold {folds[first.name]}) and {sample.name} (fold {folds[sample.name]}) are both of "
+                f"{_group(sample)}, so that a model would be tested on a field it was trained on: make new folds"
+            )
+
+
+def write_folds(folds: Mapping[str, int], path: Path) -> None:
+    """JSON `{"folds": {"image name": fold, ...}}`, sorted by name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(orjson.dumps({"folds": dict(sorted(folds.items()))}, option=orjson.OPT_INDENT_2))
+
+
+def read_folds(path: Path) -> dict[str, int]:
+    """Folds as `write_folds` writes them.
+
+    Raises:
+        InputError: when the file is missing or holds something else.
+    """
+    try:
+        data = orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): give the JSON that `somaseg data split` wrote") from error
+    except orjson.JSONDecodeError as error:
+        raise InputError(f"{path}: is not valid JSON ({error}): give the JSON that `somaseg data split` wrote") from error
+    folds = data.get("folds") if isinstance(data, dict) else None
+    if not isinstance(folds, dict):
+        raise InputError(f'{path}: folds: is missing, expected {{"folds": {{"image name": 0, ...}}}}')
+    for name, fold in folds.items():
+        if not isinstance(fold, int) or isinstance(fold, bool) or fold < 0:
+            raise InputError(f"{path}: folds, {name}: found {fold!r}, expected a fold number from 0")
+    return folds
+
+
+def fold_table(samples: Sequence[Sample], folds: Mapping[str, int]) -> Table:
+    """Images, groups, cells, and images by cell type in each fold."""
+    types = sorted({sample.cell_type or "no cells" for sample in samples})
+    table = Table("fold", title="Folds", title_justify="left")
+    for column in ("images", "groups", "cells", *types):
+        table.add_column(column, justify="right")
+    for fold in sorted({folds[sample.name] for sample in samples}):
+        inside = [sample for sample in samples if folds[sample.name] == fold]
+        by_type = Counter(sample.cell_type or "no cells" for sample in inside)
+        numbers = [len(inside), len({_group(s) for s in inside}), sum(len(s.instances) for s in inside), *(by_type[t] for t in types)]
+        table.add_row(str(fold), *map(str, numbers))
+    return table

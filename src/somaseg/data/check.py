@@ -1,0 +1,170 @@
+"""What is wrong with annotations and with their image files."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.progress import track
+from scipy import ndimage
+
+from somaseg.data.annotations import inspect_annotations, locate
+from somaseg.data.coco import load_coco, unique_names
+from somaseg.data.images import read_frames
+from somaseg.data.samples import Problem, ProblemKind, Sample
+from somaseg.errors import InputError
+from somaseg.masks import Boxes, Mask, Size
+
+STRAIGHT = 50  # pixels; RECIPE section 1: longer horizontal runs of an outline are cuts, not cells
+EIGHT = np.ones((3, 3), bool)
+
+
+@dataclass(frozen=True)
+class ImageCheck:
+    """Numbers of one image.
+
+    Attributes:
+        name: name of the sample.
+        areas: pixels of the cells that have any, by class.
+        foreground: pixels under at least one cell.
+        overlapping: pixels under at least two.
+        in_pieces: cells of several pieces that do not touch, not even at corners.
+    """
+
+    name: str
+    areas: dict[str, list[int]]
+    foreground: int
+    overlapping: int
+    in_pieces: int
+
+
+@dataclass(frozen=True, eq=False)
+class Check:
+    """Samples as read, what is wrong with them, and the numbers of each image."""
+
+    samples: list[Sample]
+    problems: list[Problem]
+    images: list[ImageCheck]
+
+
+def check(path: str | Path, images: str | Path | None = None, progress: bool = False) -> Check:
+    """Check the annotations that `read_annotations` reads from `path`, and their image files.
+
+    Found are: masks that cannot be read, belong to no image or class, are empty, reach beyond the image, repeat an earlier
+    one exactly, have holes, or have a straight horizontal edge of 50 pixels or more inside the image; boxes beyond the image
+    (COCO); image files that are missing, unreadable or of another size.
+
+    Raises:
+        InputError: when the file as a whole cannot be read.
+    """
+    samples, problems = inspect_annotations(path, images)
+    source = locate(Path(path), images is not None)
+    if source.suffix.lower() == ".json":
+        problems += box_problems(source)
+    unread = {(p.image, p.index) for p in problems if p.kind == "unreadable mask"}
+    numbers = []
+    for sample in track(samples, "checking", disable=not progress, transient=True):
+        problems += [p for p in mask_problems(sample) if (p.image, p.index) not in unread] + image_problems(sample)
+        numbers.append(_numbers(sample))
+    return Check(samples, problems, numbers)
+
+
+def box_problems(path: Path) -> list[Problem]:
+    """Boxes of a COCO file that are no box or reach beyond the image by more than a pixel."""
+    data = load_coco(path)
+    images = {image["id"]: (image, name) for image, name in zip(data["images"], unique_names(data["images"]), strict=True)}
+    seen: Counter[str] = Counter()
+    problems: list[Problem] = []
+    for row, annotation in enumerate(data["annotations"]):
+        image, name = images.get(annotation.get("image_id"), (None, ""))
+        if image is None:
+            continue
+        index = seen[name]
+        seen[name] += 1
+        bbox = annotation.get("bbox")
+        if bbox is None:
+            continue
+        valid = isinstance(bbox, list) and len(bbox) == 4 and all(isinstance(n, (int, float)) for n in bbox) and min(bbox[2:]) >= 0
+        expected = f"[x, y, width, height] inside {image['width']} x {image['height']} pixels"
+        if not valid or min(bbox[:2]) < -1 or bbox[0] + bbox[2] > image["width"] + 1 or bbox[1] + bbox[3] > image["height"] + 1:
+            message = f"{path}: annotations[{row}], bbox: found {bbox}, expected {expected}"
+            problems.append(Problem("box outside image", message, name, index))
+    return problems
+
+
+def mask_problems(sample: Sample) -> list[Problem]:
+    """Masks of a sample that are empty, double or broken."""
+    instances = sample.instances
+    problems: list[Problem] = []
+    first_of: dict[tuple[bytes, bytes], int] = {}
+    for i, (mask, box) in enumerate(zip(instances.masks, instances.boxes, strict=True)):
+
+        def found(kind: ProblemKind, text: str, index: int = i) -> None:
+            problems.append(Problem(kind, f"{sample.name}: cell {index}: {text}", sample.name, index))
+
+        if not mask.any():
+            found("empty mask", "the mask has no pixel")
+            continue
+        first = first_of.setdefault(mask_key(mask, box), i)
+        if first != i:
+            classes = [instances.classes[instances.labels[n]] for n in (first, i)]
+            other = "" if classes[0] == classes[1] else f", as {classes[1]} instead of {classes[0]}"
+            found("duplicate mask", f"the mask repeats cell {first} exactly{other}")
+        if hole := int(ndimage.binary_fill_holes(mask).sum()) - int(instances.area[i]):
+            found("hole", f"the mask has holes of {hole} pixels")
+        if (run := straight_run(mask, box.tolist(), instances.size)) >= STRAIGHT:
+            found("straight cut", f"the outline runs {run} pixels straight along a row inside the image")
+    return problems
+
+
+def mask_key(mask: Mask, box: Boxes) -> tuple[bytes, bytes]:
+    """The same for two cells exactly when their masks have the same pixels."""
+    return box.tobytes(), np.packbits(mask).tobytes()
+
+
+def straight_run(mask: Mask, box: Sequence[int], size: Size) -> int:
+    """Pixels of the longest horizontal piece of a crop's outline that does not lie on the border of the image."""
+    if mask.shape[1] < STRAIGHT:
+        return 0
+    framed = np.pad(mask, ((1, 1), (1, 1)))
+    edges = [framed[1:-1] & ~framed[:-2], framed[1:-1] & ~framed[2:]]
+    if box[1] == 0:
+        edges[0][0] = False
+    if box[3] == size[0]:
+        edges[1][-1] = False
+    steps = np.diff(np.concatenate(edges).astype(np.int8).ravel())
+    return int((np.flatnonzero(steps == -1) - np.flatnonzero(steps == 1)).max(initial=0))
+
+
+def image_problems(sample: Sample) -> list[Problem]:
+    """What is wrong with the image file of a sample."""
+    height, width = sample.instances.size
+    if not sample.image.is_file():
+        return [Problem("missing image", f"{sample.image}: is not there: give the folder of the images", sample.name)]
+    try:
+        sizes = {frame.array.shape[:2] for frame in read_frames(sample.image)}
+    except InputError as error:
+        return [Problem("unreadable image", str(error), sample.name)]
+    return [
+        Problem("size differs", f"{sample.image}: is {w} x {h} pixels, its annotation says {width} x {height}", sample.name)
+        for h, w in sorted(sizes - {(height, width)})
+    ]
+
+
+def _numbers(sample: Sample) -> ImageCheck:
+    instances = sample.instances
+    filled = instances[instances.area > 0]
+    areas: dict[str, list[int]] = {}
+    for label, area in zip(filled.labels.tolist(), filled.area.tolist(), strict=True):
+        areas.setdefault(instances.classes[label], []).append(area)
+    covered = np.zeros(instances.size, np.int32)
+    for mask, (x0, y0, x1, y1) in zip(filled.masks, filled.boxes, strict=True):
+        covered[y0:y1, x0:x1] += mask
+    return ImageCheck(
+        name=sample.name,
+        areas=areas,
+        foreground=int((covered > 0).sum()),
+        overlapping=int((covered > 1).sum()),
+        in_pieces=sum(ndimage.label(mask, EIGHT)[1] > 1 for mask in filled.masks),
+    )

@@ -1,0 +1,154 @@
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from somaseg.cli import app
+from somaseg.data.annotations import inspect_annotations, read_annotations
+from somaseg.data.check import check, straight_run
+from somaseg.data.check_report import check_json
+from somaseg.data.repair import repair
+from somaseg.data.samples import Sample
+from somaseg.data.writers import write_coco
+from somaseg.instances import Instances
+
+SIZE = (60, 80)
+
+
+def block(y0: int, x0: int, y1: int, x1: int) -> np.ndarray:
+    mask = np.zeros(SIZE, bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def annotated(folder: Path, *masks: np.ndarray, labels: list[int] | None = None) -> Path:
+    stack = np.stack(masks) if masks else np.zeros((0, *SIZE), bool)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    Image.new("L", SIZE[::-1]).save(folder / "images/a.png")
+    sample = Sample(folder / "images/a.png", Instances.from_masks(stack, ("shsy5y", "astro"), labels), "a")
+    write_coco([sample], folder / "annotations.json")
+    return folder
+
+
+def found(path: Path) -> list[tuple[str, int | None]]:
+    return [(p.kind, p.index) for p in check(path).problems]
+
+
+def test_sound_annotations_have_no_problem(tmp_path: Path) -> None:
+    assert found(annotated(tmp_path, block(5, 5, 9, 9), block(8, 8, 12, 14))) == []
+
+
+def test_each_problem_of_a_mask(tmp_path: Path) -> None:
+    ring = block(10, 10, 15, 15) & ~block(12, 12, 13, 14)
+    masks = [block(1, 1, 3, 3), ring, block(1, 1, 3, 3), np.zeros(SIZE, bool), block(30, 10, 33, 60), block(40, 10, 43, 59)]
+    path = annotated(tmp_path, *masks, labels=[0, 0, 1, 0, 0, 0])
+    result = check(path)
+    assert [(p.kind, p.index) for p in result.problems] == [("hole", 1), ("duplicate mask", 2), ("empty mask", 3), ("straight cut", 4)]
+    assert "2 pixels" in result.problems[0].message
+    assert "cell 0 exactly, as astro instead of shsy5y" in result.problems[1].message
+    assert "50 pixels" in result.problems[3].message
+
+
+@pytest.mark.parametrize(
+    ("mask", "run"),
+    [
+        (block(0, 0, 9, 70), 70),
+        (block(0, 0, 60, 70), 0),
+        (block(51, 0, 60, 70), 70),
+        (block(20, 0, 30, 49), 0),
+        (block(20, 0, 30, 80), 80),
+        (block(20, 0, 60, 60) | block(10, 60, 60, 80), 60),
+        (block(20, 0, 60, 60) | block(10, 30, 60, 80), 50),
+    ],
+)
+def test_straight_runs_inside_the_image(mask: np.ndarray, run: int) -> None:
+    instances = Instances.from_masks(mask[None], ("cell",))
+    assert straight_run(instances.masks[0], instances.boxes[0].tolist(), SIZE) == run
+
+
+def test_boxes_beyond_the_image(tmp_path: Path) -> None:
+    file = annotated(tmp_path, *[block(1, n, 4, n + 2) for n in range(5)]) / "annotations.json"
+    data = orjson.loads(file.read_bytes())
+    boxes = [[78, 2, 3, 4], [78, 2, 4, 4], [-2, 0, 4, 4], [2, 2, -1, 3], None]
+    for annotation, bbox in zip(data["annotations"], boxes, strict=True):
+        annotation["bbox"] = bbox
+    del data["annotations"][4]["bbox"]
+    file.write_bytes(orjson.dumps(data))
+    assert found(tmp_path) == [("box outside image", 1), ("box outside image", 2), ("box outside image", 3)]
+    assert "bbox: found [78, 2, 4, 4], expected [x, y, width, height] inside 80 x 60" in check(tmp_path).problems[0].message
+
+
+def test_image_files(tmp_path: Path) -> None:
+    image = annotated(tmp_path, block(1, 1, 3, 3)) / "images/a.png"
+    Image.new("L", (81, 60)).save(image)
+    assert "81 x 60 pixels, its annotation says 80 x 60" in check(tmp_path).problems[0].message
+    image.write_bytes(image.read_bytes()[:40])
+    assert found(tmp_path) == [("unreadable image", None)]
+    image.unlink()
+    assert found(tmp_path) == [("missing image", None)]
+
+
+def test_numbers(tmp_path: Path) -> None:
+    pieces = block(40, 1, 42, 3) | block(44, 1, 46, 3)
+    corners = block(50, 1, 52, 3) | block(52, 3, 54, 5)
+    masks = [block(0, 0, 10, 10), block(5, 0, 15, 10), block(20, 20, 22, 22), pieces, corners]
+    data = check_json(check(annotated(tmp_path, *masks, labels=[0, 0, 1, 1, 1])), [])
+    assert data["images"][0]["overlapping_share"] == pytest.approx(50 / (150 + 4 + 8 + 8))
+    assert data["images"][0]["in_pieces"] == 1
+    assert data["sum"]["cells"] == {"shsy5y": 2, "astro": 3}
+    assert data["sum"]["area"]["astro"]["p50"] == 8
+    assert data["sum"]["problems"] == {}
+
+
+def test_repair(tmp_path: Path) -> None:
+    ring = block(10, 10, 15, 15) & ~block(12, 12, 13, 14)
+    full = block(10, 10, 15, 15)
+    path = annotated(tmp_path, block(1, 1, 3, 3), np.zeros(SIZE, bool), ring, full, block(1, 1, 3, 3), block(30, 0, 40, 60))
+    file = path / "annotations.json"
+    data = orjson.loads(file.read_bytes())
+    broken = {**data["annotations"][0], "segmentation": {"size": [60, 80], "counts": "0P"}}
+    beyond = {**data["annotations"][0], "segmentation": [[70, 1, 99, 1, 99, 9, 70, 9]], "bbox": [70, 1, 29, 8]}
+    data["annotations"] += [broken, beyond, {**broken, "image_id": 9}, {**data["annotations"][2], "category_id": 9}]
+    file.write_bytes(orjson.dumps(data))
+    result = check(path)
+    samples, changes = repair(result.samples, result.problems)
+    assert [(c.action, c.image, c.index) for c in changes] == [
+        ("dropped: unknown image", None, None),
+        ("dropped: empty", "a", 1),
+        ("holes filled", "a", 2),
+        ("dropped: duplicate", "a", 3),
+        ("dropped: duplicate", "a", 4),
+        ("dropped: unreadable", "a", 6),
+        ("cut off at the border", "a", 7),
+        ("box corrected", "a", 7),
+        ("dropped: unknown class", "a", 8),
+    ]
+    expected = np.stack([block(1, 1, 3, 3), full, block(30, 0, 40, 60), block(1, 70, 9, 80)])
+    np.testing.assert_array_equal(samples[0].instances.to_masks(), expected)
+
+
+def test_command(tmp_path: Path) -> None:
+    ring = block(10, 10, 15, 15) & ~block(12, 12, 13, 14)
+    bad, good = annotated(tmp_path / "bad", ring, ring, block(1, 1, 3, 3)), tmp_path / "good"
+    run = CliRunner().invoke(app, ["data", "check", str(bad), "--fix", str(good), "--json", str(tmp_path / "found.json")])
+    assert run.exit_code == 1
+    for text in ("duplicate mask", "hole", "holes filled", "dropped: duplicate", "astro", "shsy5y"):
+        assert (text in run.output) == (text != "astro")
+    saved = orjson.loads((tmp_path / "found.json").read_bytes())
+    assert saved["sum"]["problems"] == {"hole": 2, "duplicate mask": 1}
+    assert [c["action"] for c in saved["changes"]] == ["holes filled", "dropped: duplicate"]
+    run = CliRunner().invoke(app, ["data", "check", str(good)])
+    assert (run.exit_code, "no problems found" in run.output) == (0, True)
+    assert len(read_annotations(good)[0].instances) == 2
+
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the real images are not beside the repository")
+def test_livecell_is_sound() -> None:
+    assert inspect_annotations(SHARED / "livecell")[1] == []
+    assert found(SHARED / "livecell") == []
