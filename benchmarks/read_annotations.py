@@ -2,8 +2,9 @@
 
     python benchmarks/read_annotations.py ANNOTATIONS.json [--csv TRAIN.csv] [--rounds 15]
 
-The two take turns in one process, each timed alone (its garbage is collected between turns); the ratio is that of their fastest
-turns. `--csv` also times the competition's table of the same cells.
+The two take turns in one process, garbage collected in between. Both run on one core, so their processor time is taken, which
+other work on the machine disturbs least; the ratio is that of their fastest turns. `--csv` also times the competition's table of
+the same cells (polars parses it on several cores; their times add up).
 """
 
 import argparse
@@ -19,9 +20,9 @@ from somaseg.data.annotations import read_annotations
 
 def seconds(read: Callable[[], object]) -> float:
     gc.collect()
-    start = time.perf_counter()
+    start = time.process_time()
     result = read()
-    elapsed = time.perf_counter() - start
+    elapsed = time.process_time() - start
     del result
     return elapsed
 

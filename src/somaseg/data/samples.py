@@ -64,7 +64,8 @@ class Problem:
         message: file, place and field, what was found, what was expected.
         image: name of the sample, None where the annotation belongs to no known image.
         index: number of the cell in the sample's instances, None where the image as a whole is meant.
-        fatal: whether the annotation has no meaning as it stands; its cell is then read as an empty mask.
+        fatal: whether the annotation has no meaning as it stands, so that `read_annotations` refuses it. Such a cell stays in
+            the samples of `inspect_annotations` as an empty mask, or cut off where it reaches beyond the image.
     """
 
     kind: ProblemKind
