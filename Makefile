@@ -32,15 +32,17 @@ $(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
 	"$(VENV)/bin/python" -m pip install --quiet --editable ".[dev]"
 	@touch "$(VENV)/core.stamp" "$@"
 
-demo/images.stamp: src/somaseg/data/synth.py | $(VENV)/core.stamp
-	"$(VENV)/bin/somaseg" synth --out demo/images --count 3 --cell-type mixed --seed 1
-	@touch "$@"
+# annotations.json is written after the images.
+demo/annotations.json: $(wildcard src/somaseg/data/synth*.py) | $(VENV)/core.stamp
+	"$(VENV)/bin/somaseg" synth --out demo --count 3 --cell-type mixed --seed 1
 
-demo: demo/images.stamp $(VENV)/core.stamp
+demo: demo/annotations.json $(VENV)/core.stamp
 	"$(VENV)/bin/somaseg" segment demo/images --out demo/result
 	@echo
-	@echo "Sample cultures  $(CURDIR)/demo/images"
-	@echo "Results          $(CURDIR)/demo/result"
+	@echo "images    $(CURDIR)/demo/images"
+	@echo "masks     $(CURDIR)/demo/result/labels (label images), $(CURDIR)/demo/result/instances.json (COCO)"
+	@echo "table     $(CURDIR)/demo/result/cells.csv"
+	@echo "overlays  $(CURDIR)/demo/result/overlays"
 
 test: $(VENV)/dev.stamp
 	"$(VENV)/bin/python" -m pytest
@@ -49,7 +51,7 @@ check: $(VENV)/dev.stamp
 	"$(VENV)/bin/ruff" check
 	"$(VENV)/bin/ruff" format --check
 	"$(VENV)/bin/mypy"
-	"$(VENV)/bin/lint-imports"
+	"$(VENV)/bin/lint-imports" --no-logo
 
 clean:
 	rm -rf demo "$(VENV)"
