@@ -259,11 +259,14 @@ class TrainSettings(Settings):
         ema: decay of the moving average of the weights that is validated and saved.
         validate_every: steps between validations; 0 validates at the end alone.
         validate_images: held-out images a validation, at most, the same each time; 0 takes all.
+        log_every: steps between log lines.
         checkpoint_minutes: minutes between checkpoints to resume from.
         type_weights: how often images of a class are drawn, relative to each other; missing ones 1.
         folds, fold: folds of the grouped split, and the one held out.
         bf16: compute in bfloat16 where that is safe.
-        seed: of everything that is drawn.
+        workers: processes that make crops; 0 makes them in the training process.
+        pretrained: start the backbone from packaged ImageNet weights.
+        seed, seed_of_folds: of everything that is drawn, and of the split.
     """
 
     steps: int = Field(default=8000, ge=1)
@@ -276,6 +279,7 @@ class TrainSettings(Settings):
     ema: float = 0.998
     validate_every: int = 1000
     validate_images: int = 30
+    log_every: int = Field(default=20, ge=1)
     checkpoint_minutes: float = 3.0
     type_weights: dict[str, float] = {}
     folds: int = Field(default=5, ge=2)

@@ -24,7 +24,7 @@ from somaseg.data.annotations import read_annotations
 from somaseg.data.dataset import Crops, Steps, collate
 from somaseg.data.images import read_image
 from somaseg.data.normalize import normalize
-from somaseg.data.samples import Sample
+from somaseg.data.samples import Sample, with_classes
 from somaseg.data.splits import make_folds
 from somaseg.errors import InputError, MissingExtraError
 from somaseg.instances import Instances
@@ -78,8 +78,9 @@ class Trainer(pl.LightningModule):
             torch.save({"images": images, "targets": targets, "losses": losses, "model": self.model.state_dict()}, path)
             parts = ", ".join(f"{k} {v.item():.3g}" for k, v in losses.items())
             raise NotFiniteError(f"the loss of step {self.global_step} is not finite ({parts}): batch and weights are in {path}")
-        self.log("loss", total, prog_bar=True)
-        self.log_dict(losses)
+        several = self.trainer.world_size > 1
+        self.log("loss", total, prog_bar=True, batch_size=len(images), sync_dist=several)
+        self.log_dict(losses, batch_size=len(images), sync_dist=several)
         return total
 
     def validation_step(self, number: int, index: int) -> None:
@@ -175,8 +176,10 @@ def fit(config: Config, data: Path, run: Path) -> Path:
         NotFiniteError: when the loss becomes NaN.
     """
     _begin(config, run)
-    training, held_out = split(read_annotations(data), config)
+    samples = [with_classes(s, config.model.classes) for s in read_annotations(data)]
+    training, held_out = split(samples, config)
     crops = Crops(training, config)
+    torch.manual_seed(config.train.seed)
     model = CascadeMaskRCNN(config.model, pretrained=config.train.pretrained)
     resume = run / "last.ckpt"
     start = int(torch.load(resume, map_location="cpu", weights_only=False, mmap=True)["global_step"]) if resume.exists() else 0
@@ -190,7 +193,7 @@ def fit(config: Config, data: Path, run: Path) -> Path:
         persistent_workers=cfg.workers > 0,
     )
     chosen = held_out[:: max(1, math.ceil(len(held_out) / cfg.validate_images))] if cfg.validate_images else held_out
-    best = SaveBest({"data": str(data.name), "images": len(training), "fold": cfg.fold, "folds": cfg.folds})
+    best = SaveBest({"data": str(data.name), "images": len(training), "held_out": len(held_out), "fold": cfg.fold, "folds": cfg.folds})
     trainer = pl.Trainer(
         default_root_dir=run,
         max_steps=cfg.steps,
@@ -204,14 +207,14 @@ def fit(config: Config, data: Path, run: Path) -> Path:
         val_check_interval=min(cfg.validate_every or cfg.steps, cfg.steps),
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
-        log_every_n_steps=20,
+        log_every_n_steps=cfg.log_every,
         logger=[CSVLogger(run, name="", version="csv"), TensorBoardLogger(run, name="", version="tensorboard")],
         callbacks=[
             best,
             EMAWeightAveraging(decay=cfg.ema**EMA_EVERY, update_every_n_steps=EMA_EVERY),
             ModelCheckpoint(run, filename="last", train_time_interval=timedelta(minutes=cfg.checkpoint_minutes), enable_version_counter=False),
             LearningRateMonitor("step"),
-            TQDMProgressBar(refresh_rate=20),
+            TQDMProgressBar(refresh_rate=cfg.log_every),
         ],
         enable_model_summary=False,
     )

@@ -1,12 +1,13 @@
 """`Sample`: one annotated image; `Problem`: what a reader found wrong with it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from somaseg.errors import InputError
 from somaseg.instances import Instances
 
 ProblemKind = Literal[
@@ -73,3 +74,21 @@ class Problem:
     image: str | None = None
     index: int | None = None
     fatal: bool = False
+
+
+def with_classes(sample: Sample, classes: Sequence[str]) -> Sample:
+    """The sample with its labels numbered after `classes`, matched by name.
+
+    Raises:
+        InputError: when the sample has a cell of a class that is not among them.
+    """
+    own = sample.instances.classes
+    present = {own[label] for label in np.unique(sample.instances.labels)}
+    if not present <= set(classes):
+        raise InputError(
+            f"{sample.image}: has cells of class {', '.join(sorted(present - set(classes)))}, model.classes are {', '.join(classes)}: "
+            "name all classes of the annotations in model.classes"
+        )
+    number = np.array([classes.index(name) if name in classes else -1 for name in own], np.int64)
+    cells = replace(sample.instances, classes=tuple(classes), labels=number[sample.instances.labels])
+    return replace(sample, instances=cells)

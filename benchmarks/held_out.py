@@ -1,0 +1,97 @@
+"""Score weights on the fold that their training held out, with thresholds never chosen on the images they are scored on.
+
+The held-out images are parted into two halves by field of view. Thresholds are chosen on one half, by coordinate descent
+on `map_iou` of each cell type, and scored on the other, and the other way round; the number reported joins the two.
+The thresholds printed at the end are chosen on all held-out images: they go with the weights, no score does.
+
+    python benchmarks/held_out.py --data ../shared/data/sartorius --weights default
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.progress import track
+
+from somaseg.config import PostprocessSettings
+from somaseg.data.annotations import read_annotations
+from somaseg.data.images import read_image
+from somaseg.data.samples import Sample
+from somaseg.data.splits import make_folds
+from somaseg.instances import Prediction
+from somaseg.metrics import FULL_SET_IMAGES, THRESHOLDS, match_counts, precision, summarise
+from somaseg.postprocess import postprocess
+from somaseg.predict import load
+
+GRID = {
+    "score_thresh": np.round(np.arange(0.1, 0.71, 0.05), 2).tolist(),
+    "mask_thresh": [0.35, 0.4, 0.45, 0.5, 0.55],
+    "min_area": [0.0, 30.0, 45.0, 60.0, 80.0, 100.0, 130.0, 160.0],
+}
+Pair = tuple[Prediction, Sample]
+
+
+def precisions(pairs: Sequence[Pair], settings: PostprocessSettings) -> np.ndarray:
+    """TP / (TP + FP + FN) of each image at each threshold (images, T)."""
+    return np.array([precision(*match_counts(postprocess(p, settings), s.instances)) for p, s in pairs]).reshape(-1, len(THRESHOLDS))
+
+
+def with_class(settings: PostprocessSettings, field: str, cell_type: str, value: float) -> PostprocessSettings:
+    """The settings with one threshold of one class changed."""
+    return settings.model_copy(update={field: getattr(settings, field) | {cell_type: value}})
+
+
+def choose(pairs: Sequence[Pair], settings: PostprocessSettings, rounds: int = 2) -> PostprocessSettings:
+    """Thresholds by class that score best on these images, one after the other, twice."""
+    for cell_type in sorted({s.cell_type or "" for _, s in pairs}):
+        own = [pair for pair in pairs if pair[1].cell_type == cell_type]
+        for _ in range(rounds):
+            for field, values in GRID.items():
+                tried = [(precisions(own, with_class(settings, field, cell_type, v)).mean(), v) for v in values]
+                settings = with_class(settings, field, cell_type, max(tried)[1])
+    return settings
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="annotations that the weights were trained on")
+    parser.add_argument("--weights", default="default")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--fold", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="write the result to this JSON file")
+    args = parser.parse_args()
+
+    samples = read_annotations(args.data)
+    folds = make_folds(samples, args.folds)
+    held_out = [s for s in samples if folds[s.name] == args.fold]
+    segmenter = load(args.weights)
+    pairs = [(segmenter.predict(read_image(s.image).array), s) for s in track(held_out, "predicting")]
+    halves = make_folds(held_out, 2, seed=1)
+    parts = [[pair for pair in pairs if halves[pair[1].name] == half] for half in (0, 1)]
+    start = PostprocessSettings()
+    tables = {
+        "shipped starting values": (precisions(pairs, start), [s.cell_type or "" for _, s in pairs]),
+        "cross-fitted": (
+            np.concatenate([precisions(parts[1 - half], choose(parts[half], start)) for half in (0, 1)]),
+            [s.cell_type or "" for half in (1, 0) for _, s in parts[half]],
+        ),
+    }
+    results = {}
+    for name, (table, types) in tables.items():
+        result = summarise(table, types, FULL_SET_IMAGES)
+        results[name] = result.model_dump()
+        assert result.weighted is not None
+        print(f"{name}: map_iou {result.weighted.value:.4f} [{result.weighted.low:.4f}, {result.weighted.high:.4f}] in full-set proportions")
+        for cell_type, score in result.by_class.items():
+            by_threshold = " ".join(f"{v:.3f}" for v in score.by_threshold)
+            print(f"  {cell_type} ({score.images} images) {score.value:.4f} [{score.low:.4f}, {score.high:.4f}]  by IoU .50-.95: {by_threshold}")
+    chosen = choose(pairs, start)
+    print("thresholds chosen on all held-out images:", chosen.model_dump_json())
+    if args.out:
+        args.out.write_text(json.dumps({"scores": results, "postprocess": chosen.model_dump()}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
