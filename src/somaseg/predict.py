@@ -21,17 +21,17 @@ from somaseg.models.cascade import Detector
 from somaseg.models.checkpoint import Checkpoint, load_checkpoint
 from somaseg.postprocess import postprocess
 
-SMALLEST = 32  # pixels of the network's input along a side; smaller images are padded by the model
-
 
 def bf16_is_fast(device: torch.device) -> bool:
     """Whether the device computes in bfloat16 natively."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def detect(detector: Detector, images: Sequence[NDArray[np.float32]], settings: ModelSettings, bf16: bool, device: torch.device) -> list[Prediction]:
+def detect(
+    detector: Detector, images: Sequence[NDArray[np.float32]], settings: ModelSettings, bf16: bool, device: torch.device
+) -> list[Prediction]:
     """Run a detector on normalised images (H, W); see `Prediction` for what comes back.
 
     Warns when an image reaches the cap on detections.
@@ -46,7 +46,9 @@ def detect(detector: Detector, images: Sequence[NDArray[np.float32]], settings: 
     predictions = []
     for image, given, (boxes, scores, labels), mask in zip(images, inputs, kept, masks, strict=True):
         if len(boxes) == cfg.max_detections:
-            warnings.warn(f"detections reached their cap of {cfg.max_detections}: raise detect.max_detections, or cells may be missing", stacklevel=2)
+            warnings.warn(
+                f"detections reached their cap of {cfg.max_detections}: raise detect.max_detections, or cells may be missing", stacklevel=2
+            )
         height, width = image.shape
         back = torch.tensor([width / given.shape[2], height / given.shape[1]] * 2, device=boxes.device)
         predictions.append(
@@ -110,7 +112,9 @@ class Segmenter:
         if not grey.size:
             height, width = grey.shape
             none = np.zeros(0, np.float32)
-            return Prediction((height, width), none.reshape(0, 4), none, none.astype(np.int64), np.zeros((0, 28, 28), np.float16), self.classes)
+            return Prediction(
+                (height, width), none.reshape(0, 4), none, none.astype(np.int64), np.zeros((0, 28, 28), np.float16), self.classes
+            )
         return detect(self._model, [grey], self.model_settings, self.bf16, self.device)[0]
 
     def segment(self, image: NDArray[Any]) -> Instances:

@@ -92,8 +92,9 @@ def copy_paste(scene: Scene, donor: Scene, share: float, keep_visible: float, ra
         return scene
     image, covered = scene.image.copy(), np.zeros(scene.image.shape, bool)
     height, width = scene.image.shape
-    pasted = [clipped for i in chosen if (clipped := _clip(donor.boxes[i], donor.masks[i], height, width)) is not None]
-    for (x0, y0, x1, y1), crop in pasted:
+    inside = [(i, _clip(donor.boxes[i], donor.masks[i], height, width)) for i in chosen]
+    pasted = [(*clipped, donor.labels[i]) for i, clipped in inside if clipped is not None]
+    for (x0, y0, x1, y1), crop, _ in pasted:
         image[y0:y1, x0:x1][crop] = donor.image[y0:y1, x0:x1][crop]
         covered[y0:y1, x0:x1] |= crop
     boxes, masks, labels = [], [], []
@@ -107,10 +108,9 @@ def copy_paste(scene: Scene, donor: Scene, share: float, keep_visible: float, ra
             boxes.append((left + box[0], top + box[1], right + box[0], bottom + box[1]))
             masks.append(tight)
             labels.append(label)
-    label_of_donor = donor.labels[chosen[0]]
-    boxes += [box for box, _ in pasted]
-    masks += [crop for _, crop in pasted]
-    labels += [label_of_donor] * len(pasted)
+    boxes += [box for box, _, _ in pasted]
+    masks += [crop for _, crop, _ in pasted]
+    labels += [label for _, _, label in pasted]
     return Scene(image, np.array(boxes, np.int32).reshape(-1, 4), tuple(masks), np.array(labels, np.int64))
 
 
@@ -134,9 +134,7 @@ def look(scene: Scene, offset: tuple[int, int], view: View) -> Scene:
         if (high <= low).any():
             continue
         begin = start + view.turn @ low - np.array([box[1], box[0]])
-        warped = ndimage.affine_transform(
-            mask.astype(np.float32), view.turn, begin, tuple(high - low), order=1, mode="grid-constant"
-        )
+        warped = ndimage.affine_transform(mask.astype(np.float32), view.turn, begin, tuple(high - low), order=1, mode="grid-constant")
         (x0, y0, x1, y1), crop = mk.crop_from_mask(warped >= 0.5)
         area = int(crop.sum())
         if area < MIN_AREA or area < 0.1 * scale * mask.sum():

@@ -3,11 +3,12 @@
 import importlib
 from collections.abc import Callable
 from importlib import resources
+from itertools import pairwise
 from typing import Any
 
 import timm
 import torch
-from timm.layers import Conv2dSame
+from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
@@ -29,21 +30,34 @@ class TimmTrunk(nn.Module):
 
     def __init__(self, settings: BackboneSettings, pretrained: bool) -> None:
         super().__init__()
+        if not timm.is_model(settings.name):
+            raise InputError(f"backbone.name: timm has no {settings.name!r}: choose one of timm.list_models()")
         net = timm.create_model(settings.name, features_only=True, pretrained=False, in_chans=3)
         if pretrained:
             _load_packaged(net, settings.name)
-        reductions: list[int] = net.feature_info.reduction()
+        info: Any = net.feature_info
+        reductions: list[int] = info.reduction()
         missing = [s for s in settings.strides if s not in reductions]
         if missing:
             raise InputError(f"backbone.strides: {settings.name} has no feature at stride {missing}, it has {reductions}")
         self.indices = [reductions.index(s) for s in settings.strides]
-        self.channels: list[int] = [net.feature_info.channels()[i] for i in self.indices]
+        self.channels: list[int] = [info.channels()[i] for i in self.indices]
         _one_channel(net)
         self.net = _fold(net)
         _float32_depthwise(self.net)
+        if settings.freeze_at and not hasattr(self.net, "conv_stem"):
+            raise InputError(f"backbone.freeze_at is {settings.freeze_at}, which only EfficientNets of timm have stages for: give 0")
         self.frozen = settings.freeze_at
         for name, parameter in self.net.named_parameters():
             parameter.requires_grad_(not self._is_frozen(name))
+        self._freeze_unused()
+
+    def _freeze_unused(self) -> None:
+        """Layers after the coarsest chosen stride get no gradient; data-parallel training wants them marked."""
+        torch.stack([feature.sum() for feature in self(torch.zeros(1, 1, 64, 64))]).sum().backward()
+        for parameter in self.net.parameters():
+            parameter.requires_grad_(parameter.grad is not None)
+            parameter.grad = None
 
     def _is_frozen(self, name: str) -> bool:
         """freeze_at 1 holds the stem, n the stem and the first n - 1 blocks of stages."""
@@ -126,7 +140,7 @@ def _fold(net: nn.Module) -> nn.Module:
     modules = list(net.named_modules())
     undo: list[Callable[[], None]] = []
     leaves = [(n, m) for n, m in modules if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))]
-    for (_, conv), (name, norm) in zip(leaves, leaves[1:], strict=False):
+    for (_, conv), (name, norm) in pairwise(leaves):
         if not (isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and conv.out_channels == norm.num_features):
             continue
         weight, bias = conv.weight, conv.bias

@@ -46,7 +46,7 @@ class CascadeMaskRCNN(nn.Module):
         self.backbone = Backbone(backbone, pretrained)
         self.proposal_generator = Rpn(settings.rpn, backbone.fpn_width, backbone.strides)
         self.roi_heads = RoiHeads(settings.heads, backbone.fpn_width, backbone.strides, len(settings.classes))
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)
 
     def pad(self, images: list[Tensor]) -> tuple[Tensor, list[Size]]:
         """Stack images (1, H, W), zero-padded right and below to one size that the coarsest stride divides."""
@@ -77,6 +77,7 @@ class CascadeMaskRCNN(nn.Module):
     def forward(self, images: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:
         """All losses of a batch; the total is their sum."""
         levels, sizes = self.features(images)
+        losses: dict[str, Tensor]
         proposals, losses = self.proposal_generator(levels, sizes, targets)
         losses.update(self.roi_heads.losses(levels, [boxes for boxes, _ in proposals], sizes, targets))
         return losses

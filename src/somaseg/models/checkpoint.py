@@ -65,7 +65,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     own = model.state_dict()
     wrong = sorted(k for k in own.keys() | tensors.keys() if k not in own or k not in tensors or own[k].shape != tensors[k].shape)
     if wrong:
-        raise InputError(f"{path}: {len(wrong)} tensors do not fit the model of its settings, such as {wrong[0]}: use the file as it was written")
+        raise InputError(
+            f"{path}: {len(wrong)} tensors do not fit the model of its settings, such as {wrong[0]}: use the file as it was written"
+        )
     model.load_state_dict(tensors)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Checkpoint(model.eval(), config, digest, json.loads(header.get("provenance", "{}")))

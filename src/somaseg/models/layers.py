@@ -58,7 +58,7 @@ class DepthwiseConv2d(nn.Module):
         if not (torch.is_grad_enabled() and x.requires_grad):
             bias = None if self.bias is None else self.bias.to(x.dtype)
             return functional.conv2d(x, self.weight.to(x.dtype), bias, self.stride, padding, 1, self.groups)
-        out: Tensor = _Depthwise.apply(x, self.weight, self.bias, self.stride, padding, self.groups)  # type: ignore[no-untyped-call]
+        out: Tensor = _Depthwise.apply(x, self.weight, self.bias, self.stride, padding, self.groups)
         return out
 
 

@@ -64,7 +64,7 @@ def roi_pool(planes: Planes, plane: Tensor, boxes: Tensor, output_size: int, sam
     if not len(boxes):
         return planes.rows.new_zeros((0, channels, output_size, output_size)) + planes.rows.sum() * 0
     matrix = _pooling_matrix(planes, plane, boxes.detach().float(), output_size, sampling_ratio)
-    pooled: Tensor = _SparseProduct.apply(planes.rows, *matrix)  # type: ignore[no-untyped-call]
+    pooled: Tensor = _SparseProduct.apply(planes.rows, *matrix)
     return pooled.view(len(boxes), output_size, output_size, channels).permute(0, 3, 1, 2)
 
 
@@ -96,11 +96,10 @@ def _pooling_matrix(planes: Planes, plane: Tensor, boxes: Tensor, size: int, rat
         bins = torch.arange(size * size, device=boxes.device)
         row = (torch.cat(order)[:, None] * (size * size) + bins).reshape(-1)
         matrix = sparse.csr_matrix(
-            (weight.numpy(), column.numpy(), np.concatenate([[0], np.cumsum(length.numpy())])),
+            (weight.cpu().numpy(), column.cpu().numpy(), np.concatenate([[0], np.cumsum(length.cpu().numpy())])),
             shape=(len(row), len(planes.rows)),
         )
-        matrix = matrix[np.argsort(row.numpy(), kind="stable")]
-        return torch.from_numpy(matrix.indptr).long(), torch.from_numpy(matrix.indices).long(), torch.from_numpy(matrix.data)
+        return _csr_tensors(matrix[np.argsort(row.cpu().numpy(), kind="stable")], boxes.device)
     starts = torch.cat([length.new_zeros(1), length.cumsum(0)])
     return starts, column, weight
 
@@ -135,10 +134,15 @@ class _SparseProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         starts, columns, weights = ctx.saved_tensors
-        matrix = sparse.csr_matrix((weights.numpy(), columns.numpy(), starts.numpy()), shape=(len(starts) - 1, ctx.height))
-        flipped = matrix.tocsc()  # the CSC arrays of a matrix are the CSR arrays of its transpose
-        turned = (torch.from_numpy(flipped.indptr).long(), torch.from_numpy(flipped.indices).long(), torch.from_numpy(flipped.data))
-        return _product(*turned, grads[0]), None, None, None
+        arrays = (weights.cpu().numpy(), columns.cpu().numpy(), starts.cpu().numpy())
+        matrix = sparse.csr_matrix(arrays, shape=(len(starts) - 1, ctx.height))
+        # The CSC arrays of a matrix are the CSR arrays of its transpose.
+        return _product(*_csr_tensors(matrix.tocsc(), weights.device), grads[0]), None, None, None
+
+
+def _csr_tensors(matrix: Any, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    starts, columns, weights = (torch.from_numpy(a).to(device) for a in (matrix.indptr, matrix.indices, matrix.data))
+    return starts.long(), columns.long(), weights
 
 
 def _product(starts: Tensor, columns: Tensor, weights: Tensor, rows: Tensor) -> Tensor:

@@ -105,7 +105,7 @@ class Boxes:
 
     def split(self, values: Tensor, images: int) -> list[Tensor]:
         """Values (R, ...) by image; the boxes must lie in the order of the images."""
-        return list(values.split(torch.bincount(self.image, minlength=images).tolist()))
+        return list(torch.split(values, torch.bincount(self.image, minlength=images).tolist()))
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class RoiHeads(nn.Module):
         """Class logits and deltas of one stage."""
         pooled = self.pool(planes, images, boxes, BOX_BINS)
         if torch.is_grad_enabled():
-            pooled = _ScaleGradient.apply(pooled, 1.0 / len(self.settings.ious))  # type: ignore[no-untyped-call]
+            pooled = _ScaleGradient.apply(pooled, 1.0 / len(self.settings.ious))
         logits, deltas = self.box_predictor[number](self.box_head[number](_padded(pooled)))
         return logits[: len(pooled)], deltas[: len(pooled)]
 
@@ -163,25 +163,23 @@ class RoiHeads(nn.Module):
         planes, now = Planes.from_levels(levels), Boxes.join(boxes)
         label = torch.cat(labels)
         parts = []
-        for chunk in torch.arange(len(label), device=label.device).split(256):  # bounds the memory of 14 x 14 features
+        for chunk in torch.split(torch.arange(len(label), device=label.device), 256):  # bounds the memory of 14 x 14 features
             part = Boxes(now.xyxy[chunk], now.image[chunk])
             logits = self.mask_head(_padded(self.pool(planes, len(boxes), part, MASK_BINS)))
             parts.append(logits[torch.arange(len(chunk), device=label.device), label[chunk]].sigmoid())
-        probabilities = torch.cat(parts) if parts else levels[0].new_zeros((0, MASK_SIDE, MASK_SIDE))
-        return now.split(probabilities, len(boxes))
+        return now.split(torch.cat(parts), len(boxes))
 
-    def losses(
-        self, levels: list[Tensor], proposals: list[Tensor], sizes: list[Size], targets: list[Target]
-    ) -> dict[str, Tensor]:
+    def losses(self, levels: list[Tensor], proposals: list[Tensor], sizes: list[Size], targets: list[Target]) -> dict[str, Tensor]:
         """Losses of all stages and of the masks."""
         planes = Planes.from_levels(levels)
         matched = self.sample([torch.cat([p, t["boxes"]]) for p, t in zip(proposals, targets, strict=True)], targets)
         losses = self.mask_loss(planes, matched, targets)
+        moved = matched.boxes.xyxy
         for number in range(len(self.settings.ious)):
             if number:
-                moved = self._clipped(Boxes(moved, matched.boxes.image), sizes)  # noqa: F821  set by the stage before
-                full = bx.nonempty(moved.xyxy)
-                matched = self.match(Boxes(moved.xyxy[full], moved.image[full]), targets, self.settings.ious[number])
+                clipped = self._clipped(Boxes(moved, matched.boxes.image), sizes)
+                full = bx.nonempty(clipped.xyxy)
+                matched = self.match(Boxes(clipped.xyxy[full], clipped.image[full]), targets, self.settings.ious[number])
             logits, deltas = self.stage(number, planes, len(sizes), matched.boxes)
             weights = STAGE_WEIGHTS[number]
             count = mean_over_processes(len(logits))
@@ -268,7 +266,7 @@ def mean_over_processes(count: int) -> float:
     """A count averaged over the processes of a training run, at least 1, so that their mean loss is that of the joint batch."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return float(max(count, 1))
-    total = torch.tensor(float(count))
+    total = torch.tensor(float(count), device="cuda" if distributed.get_backend() == "nccl" else "cpu")
     distributed.all_reduce(total)
     return max(float(total) / distributed.get_world_size(), 1.0)
 

@@ -108,9 +108,7 @@ class Rpn(nn.Module):
             proposals.append((box[keep], logit[keep]))
         return proposals
 
-    def losses(
-        self, anchors: list[Tensor], objectness: list[Tensor], deltas: list[Tensor], targets: list[Target]
-    ) -> dict[str, Tensor]:
+    def losses(self, anchors: list[Tensor], objectness: list[Tensor], deltas: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:
         """Binary cross-entropy on sampled anchors and L1 on the deltas of cells, over samples x images."""
         cfg = self.settings
         anchor, logit, delta = torch.cat(anchors), torch.cat(objectness, dim=1), torch.cat(deltas, dim=1)

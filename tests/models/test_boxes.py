@@ -1,0 +1,99 @@
+import math
+
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from somaseg.models import boxes as bx
+
+ONES = (1.0, 1.0, 1.0, 1.0)
+PLACE, SIDE = st.floats(-200, 200, width=32), st.floats(0.5, 300, width=32)
+BOX = st.tuples(PLACE, PLACE, SIDE, SIDE).map(lambda b: [b[0], b[1], b[0] + b[2], b[1] + b[3]])
+
+
+def test_deltas_of_a_drawn_pair():
+    # The centre moves by half a width and half a height; the width stays, the height doubles.
+    box, goal = torch.tensor([[0.0, 0, 10, 20]]), torch.tensor([[5.0, 0, 15, 40]])
+    torch.testing.assert_close(bx.encode(box, goal, ONES), torch.tensor([[0.5, 0.5, 0, math.log(2)]]))
+    torch.testing.assert_close(bx.encode(box, goal, (10.0, 20.0, 5.0, 2.0)), torch.tensor([[5, 10, 0, 2 * math.log(2)]]))
+
+
+@given(st.lists(st.tuples(BOX, BOX), min_size=1, max_size=5), st.sampled_from([ONES, (10.0, 10.0, 5.0, 5.0), (30.0, 30.0, 15.0, 15.0)]))
+def test_decode_undoes_encode(pairs, weights):
+    boxes, goals = (torch.tensor(part) for part in zip(*pairs, strict=True))
+    growth = (goals[:, 2:] - goals[:, :2]) / (boxes[:, 2:] - boxes[:, :2])
+    assume(growth.max() < 60)
+    torch.testing.assert_close(bx.decode(boxes, bx.encode(boxes, goals, weights), weights), goals, atol=2e-3, rtol=1e-4)
+
+
+def test_growth_is_limited():
+    grown = bx.decode(torch.tensor([[0.0, 0, 16, 16]]), torch.tensor([[0.0, 0, 100, math.inf]]), ONES)
+    torch.testing.assert_close(grown, torch.tensor([[-492.0, -492, 508, 508]]))
+
+
+def test_half_precision_deltas_are_decoded_in_float32():
+    deltas = torch.zeros(1, 4, dtype=torch.bfloat16)
+    box = torch.tensor([[1001.0, 1003, 1017, 1021]])
+    torch.testing.assert_close(bx.decode(box, deltas, ONES), box, atol=0, rtol=0)
+
+
+def test_clip_and_nonempty():
+    boxes = torch.tensor([[-5.0, -5, 3, 4], [10, 10, 30, 40], [25, 1, 30, 2], [2, 3, 2, 9]])
+    clipped = bx.clip(boxes, (16, 20))
+    assert clipped.tolist() == [[0, 0, 3, 4], [10, 10, 20, 16], [20, 1, 20, 2], [2, 3, 2, 9]]
+    assert bx.nonempty(clipped).tolist() == [True, True, False, False]
+
+
+def test_iou_of_drawn_boxes():
+    box = torch.tensor([[0.0, 0, 2, 2]])
+    others = torch.tensor([[0.0, 0, 2, 2], [1, 1, 3, 3], [0, 0, 2, 1], [2, 0, 4, 2], [5, 5, 6, 6], [1, 1, 1, 1], [-1, -1, 3, 3]])
+    torch.testing.assert_close(bx.iou(box, others), torch.tensor([[1, 1 / 7, 1 / 2, 0, 0, 0, 1 / 4]]))
+    empty = torch.tensor([[1.0, 1, 1, 1]])
+    assert bx.iou(empty, empty).tolist() == [[0]]
+    assert bx.iou(box[:0], others).shape == (0, 7)
+    assert bx.iou(box, others[:0]).shape == (1, 0)
+
+
+def test_match_takes_the_best_cell_of_every_box():
+    overlap = torch.tensor([[0.8, 0.1, 0.4, 0.7, 0.29], [0.2, 0.2, 0.5, 0.3, 0.0]])
+    cell, kind = bx.match(overlap, positive=0.7, negative=0.3, keep_best=False)
+    assert cell.tolist() == [0, 1, 1, 0, 0]
+    assert kind.tolist() == [1, 0, -1, 1, 0]  # both bounds belong to the upper side
+
+
+def test_the_best_boxes_of_a_cell_are_kept_also_when_they_tie():
+    overlap = torch.tensor([[0.8, 0.1, 0.0, 0.0], [0.1, 0.2, 0.2, 0.1], [0.0, 0.0, 0.0, 0.0]])
+    _, without = bx.match(overlap, 0.7, 0.3, keep_best=False)
+    cell, kind = bx.match(overlap, 0.7, 0.3, keep_best=True)
+    assert without.tolist() == [1, 0, 0, 0]
+    assert kind.tolist() == [1, 1, 1, 0]  # the third cell meets no box, so no box is its best
+    assert cell[:3].tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("keep_best", [False, True])
+def test_match_without_cells_or_boxes(keep_best):
+    cell, kind = bx.match(torch.zeros(0, 3), 0.7, 0.3, keep_best)
+    assert cell.tolist() == kind.tolist() == [0, 0, 0]
+    cell, kind = bx.match(torch.zeros(0, 0), 0.7, 0.3, keep_best)
+    assert len(cell) == len(kind) == 0
+
+
+@pytest.mark.parametrize(
+    ("cells", "background", "expected"),
+    [(10, 30, (4, 12)), (2, 30, (2, 14)), (10, 3, (4, 3)), (0, 30, (0, 16)), (10, 0, (4, 0)), (0, 0, (0, 0))],
+)
+def test_sample_counts(cells, background, expected):
+    kind = torch.tensor([1] * cells + [0] * background + [-1] * 5)
+    positive, negative = bx.sample(kind, 16, 0.25, torch.Generator().manual_seed(0))
+    assert (len(positive), len(negative)) == expected
+    assert (kind[positive] == 1).all()
+    assert (kind[negative] == 0).all()
+    assert len(set(positive.tolist() + negative.tolist())) == sum(expected)
+
+
+def test_sample_follows_its_generator():
+    kind = torch.tensor([1] * 50 + [0] * 50)
+    first, again, other = (bx.sample(kind, 16, 0.5, torch.Generator().manual_seed(s))[0].tolist() for s in (1, 1, 2))
+    assert first == again
+    assert first != other

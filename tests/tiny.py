@@ -1,0 +1,27 @@
+"""A network small enough for the tests of the model, and truths for it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from somaseg.config import BackboneSettings, DetectSettings, HeadSettings, ModelSettings, RpnSettings
+from somaseg.data.augment import Scene
+from somaseg.data.dataset import as_tensors
+from somaseg.masks import Mask
+from somaseg.targets import Target
+
+BACKBONE = BackboneSettings(name="test_efficientnet", strides=(4, 8, 16), freeze_at=0, fpn_width=16)
+RPN = RpnSettings(sizes=((16,), (32,), (64,)), ratios=(1.0,), samples=32, pre_nms=60, post_nms=20, train_pre_nms=60, train_post_nms=20)
+HEADS = HeadSettings(
+    samples=16, canonical_size=32, canonical_level=1, box_fcs=1, box_fc_width=32, mask_convs=1, mask_width=16, mask_samples=8
+)
+TINY = ModelSettings(classes=("round", "long"), backbone=BACKBONE, rpn=RPN, heads=HEADS, detect=DetectSettings(scale=1.0, score_thresh=0.0))
+
+
+def target(boxes: Sequence[Sequence[int]], masks: Sequence[Mask] | None = None, labels: Sequence[int] | None = None) -> Target:
+    """The truth of cells with these boxes; masks fill their boxes and labels are 0 unless given."""
+    corners = np.array(boxes, np.int32).reshape(-1, 4)
+    filled = tuple(np.ones((y1 - y0, x1 - x0), bool) for x0, y0, x1, y1 in corners)
+    classes = np.zeros(len(corners), np.int64) if labels is None else np.array(labels, np.int64)
+    scene = Scene(np.zeros((1, 1), np.float32), corners, filled if masks is None else tuple(masks), classes)
+    return as_tensors(scene)[1]
