@@ -263,12 +263,12 @@ def mask_targets(boxes: Boxes, cells: Tensor, targets: list[Target]) -> Tensor:
 
 
 def mean_over_processes(count: int) -> float:
-    """A count averaged over the processes of a training run, at least 1, so that their mean loss is that of the joint batch."""
+    """A count, in total at least 1, averaged over the processes of a run, so that their mean loss is that of the joint batch."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return float(max(count, 1))
     total = torch.tensor(float(count), device="cuda" if distributed.get_backend() == "nccl" else "cpu")
     distributed.all_reduce(total)
-    return max(float(total) / distributed.get_world_size(), 1.0)
+    return max(float(total), 1.0) / distributed.get_world_size()
 
 
 class _ScaleGradient(torch.autograd.Function):
