@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import yaml
 from rich.progress import track
 
 from somaseg.config import PostprocessSettings
@@ -22,6 +23,7 @@ from somaseg.data.samples import Sample
 from somaseg.data.splits import make_folds
 from somaseg.instances import Prediction
 from somaseg.metrics import FULL_SET_IMAGES, THRESHOLDS, match_counts, precision, summarise
+from somaseg.models.checkpoint import load_checkpoint, save_checkpoint
 from somaseg.postprocess import postprocess
 from somaseg.predict import load
 
@@ -30,6 +32,7 @@ GRID = {
     "mask_thresh": [0.35, 0.4, 0.45, 0.5, 0.55],
     "min_area": [0.0, 30.0, 45.0, 60.0, 80.0, 100.0, 130.0, 160.0],
 }
+TERMS = "trained on competition data, for research and other non-commercial use; check the terms"
 Pair = tuple[Prediction, Sample]
 
 
@@ -57,16 +60,21 @@ def choose(pairs: Sequence[Pair], settings: PostprocessSettings, rounds: int = 2
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="annotations that the weights were trained on")
-    parser.add_argument("--weights", default="default")
+    parser.add_argument("--weights", default="default", help="a name, or with --save a file")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--fold", type=int, default=0)
+    parser.add_argument("--scale", type=float, help="size of the network's input over the image, instead of the weights' own")
     parser.add_argument("--out", type=Path, help="write the result to this JSON file")
+    parser.add_argument("--save", type=Path, help="write the weights with thresholds chosen on all held-out images")
     args = parser.parse_args()
 
     samples = read_annotations(args.data)
     folds = make_folds(samples, args.folds)
     held_out = [s for s in samples if folds[s.name] == args.fold]
     segmenter = load(args.weights)
+    if args.scale:
+        detect = segmenter.model_settings.detect.model_copy(update={"scale": args.scale})
+        segmenter.model_settings = segmenter.model_settings.model_copy(update={"detect": detect})
     pairs = [(segmenter.predict(read_image(s.image).array), s) for s in track(held_out, "predicting")]
     halves = make_folds(held_out, 2, seed=1)
     parts = [[pair for pair in pairs if halves[pair[1].name] == half] for half in (0, 1)]
@@ -82,15 +90,29 @@ def main() -> None:
     for name, (table, types) in tables.items():
         result = summarise(table, types, FULL_SET_IMAGES)
         results[name] = result.model_dump()
-        assert result.weighted is not None
-        print(f"{name}: map_iou {result.weighted.value:.4f} [{result.weighted.low:.4f}, {result.weighted.high:.4f}] in full-set proportions")
+        whole = result.weighted
+        assert whole is not None
+        print(
+            f"{name}: map_iou {result.weighted.value:.4f} [{result.weighted.low:.4f}, {result.weighted.high:.4f}] in full-set proportions"
+        )
         for cell_type, score in result.by_class.items():
             by_threshold = " ".join(f"{v:.3f}" for v in score.by_threshold)
-            print(f"  {cell_type} ({score.images} images) {score.value:.4f} [{score.low:.4f}, {score.high:.4f}]  by IoU .50-.95: {by_threshold}")
+            print(f"  {cell_type} ({score.images} images) {score.value:.4f} [{score.low:.4f}, {score.high:.4f}]; by IoU: {by_threshold}")
     chosen = choose(pairs, start)
     print("thresholds chosen on all held-out images:", chosen.model_dump_json())
     if args.out:
         args.out.write_text(json.dumps({"scores": results, "postprocess": chosen.model_dump()}, indent=1))
+    if args.save:
+        cross_fitted = results["cross-fitted"]["weighted"]["value"]
+        checkpoint = load_checkpoint(Path(args.weights))
+        config = checkpoint.config.model_copy(update={"postprocess": chosen, "model": segmenter.model_settings})
+        save_checkpoint(
+            args.save,
+            checkpoint.model,
+            config,
+            checkpoint.provenance | {"map_iou": cross_fitted, "terms": TERMS},
+        )
+        args.save.with_suffix(".yaml").write_text(yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False))
 
 
 if __name__ == "__main__":

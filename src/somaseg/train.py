@@ -13,7 +13,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 from torch import Tensor
@@ -39,6 +38,7 @@ try:
     import pytorch_lightning as pl
     from pytorch_lightning.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
     from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+    from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 except ImportError:
     raise MissingExtraError("pytorch-lightning", "train") from None
 
@@ -91,7 +91,7 @@ class Trainer(pl.LightningModule):
         """Forget the last validation."""
         self.scored = []
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW without decay on norms and biases; linear warm-up, flat, linear fall."""
         cfg = self.config.train
         trained = [p for p in self.model.parameters() if p.requires_grad]
@@ -118,8 +118,10 @@ def score_sample(model: CascadeMaskRCNN, sample: Sample, config: Config, device:
 
 
 class SaveBest(pl.Callback):
-    """Logs `map_iou` of each validation and keeps the best weights; stands before the moving average in the list of
-    callbacks, so that it sees the averaged weights."""
+    """Logs `map_iou` of each validation and keeps the best weights.
+
+    Stands before the moving average in the list of callbacks, so that it sees the averaged weights.
+    """
 
     def __init__(self, provenance: dict[str, Any]) -> None:
         self.best = -1.0
@@ -212,7 +214,12 @@ def fit(config: Config, data: Path, run: Path) -> Path:
         callbacks=[
             best,
             EMAWeightAveraging(decay=cfg.ema**EMA_EVERY, update_every_n_steps=EMA_EVERY),
-            ModelCheckpoint(run, filename="last", train_time_interval=timedelta(minutes=cfg.checkpoint_minutes), enable_version_counter=False),
+            ModelCheckpoint(
+                run,
+                filename="last",
+                train_time_interval=timedelta(minutes=cfg.checkpoint_minutes),
+                enable_version_counter=False,
+            ),
             LearningRateMonitor("step"),
             TQDMProgressBar(refresh_rate=cfg.log_every),
         ],
@@ -240,7 +247,9 @@ def _begin(config: Config, run: Path) -> None:
     run.mkdir(parents=True, exist_ok=True)
     settings = run / "settings.yaml"
     if settings.exists() and _but_steps(load_settings(Config, settings)) != _but_steps(config):
-        raise InputError(f"{settings}: belongs to a run with other settings: give another --out, or these to resume (train.steps may differ)")
+        raise InputError(
+            f"{settings}: belongs to a run with other settings: give another --out, or these to resume (only train.steps may differ)"
+        )
     settings.write_text(yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False))
     packages = ("somaseg", "torch", "torchvision", "timm", "numpy", "pytorch-lightning")
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip() or None

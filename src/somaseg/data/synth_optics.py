@@ -29,7 +29,7 @@ def phase_contrast(phase: Floats, halo: float) -> Floats:
     local = ndimage.gaussian_filter(wave.real, RING_SIGMA) + 1j * ndimage.gaussian_filter(wave.imag, RING_SIGMA)
     undisturbed = halo * local + (1 - halo) * wave.mean()
     image = wave + (-1j * RING_AMPLITUDE - 1) * undisturbed
-    return (np.abs(image) ** 2 / RING_AMPLITUDE**2 - 1).astype(np.float32)
+    return np.asarray(np.abs(image) ** 2 / RING_AMPLITUDE**2 - 1, np.float32)
 
 
 def expose(intensity: Floats, noise: float, unevenness: float, rng: Random) -> NDArray[np.uint8]:
@@ -47,7 +47,7 @@ def expose(intensity: Floats, noise: float, unevenness: float, rng: Random) -> N
     drift = down.T @ rng.standard_normal((3, 3)) @ across
     picture += (unevenness * drift / max(float(drift.std()), 1e-9)).astype(np.float32)
     picture += noise * band(rng, shape, 0.45, 1.4)
-    return np.clip(np.rint(picture - picture.mean() + GREY), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(picture - picture.mean() + GREY), 0, 255), np.uint8)
 
 
 def band(rng: Random, shape: tuple[int, int], fine: float, coarse: float) -> Floats:

@@ -32,7 +32,7 @@ def grow(start: Floats, target: Floats, length: Floats, wander: float, rng: Rand
         offset = target - position
         error = np.angle(np.exp(1j * (np.arctan2(offset[:, 1], offset[:, 0]) - heading)))
         heading += wander * turn + 0.05 * np.nan_to_num(error)
-        position = position + STEP * np.stack([np.cos(heading), np.sin(heading)], axis=1)
+        position += STEP * np.stack([np.cos(heading), np.sin(heading)], axis=1)
         track[i] = position
     step, path = np.nonzero(np.arange(most)[:, None] < steps)
     return track[step, path], path, (step / steps[path]).astype(np.float32)
