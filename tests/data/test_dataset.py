@@ -1,0 +1,134 @@
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+import torch
+
+from drawing import draw
+from somaseg.config import AugmentSettings, Config, TrainSettings
+from somaseg.data.augment import Scene
+from somaseg.data.dataset import Crops, Steps, as_tensors, collate
+from somaseg.data.normalize import normalize
+from somaseg.data.samples import Sample
+from somaseg.errors import InputError
+from somaseg.instances import Instances
+
+CLASSES = ("round", "long")
+CONFIG = Config(augment=AugmentSettings(crop=32, scale=(0.8, 1.2)), train=TrainSettings(steps=5, batch=4, seed=3))
+
+
+def with_train(**changes):
+    return CONFIG.model_copy(update={"train": CONFIG.train.model_copy(update=changes)})
+
+
+@pytest.fixture
+def samples(tmp_path):
+    """Two images with round cells and one with long ones."""
+    made = []
+    for number, kind in enumerate((0, 1, 0)):
+        random = np.random.default_rng(number)
+        path = tmp_path / f"{number}.png"
+        imageio.imwrite(path, random.integers(0, 256, (50, 60), np.uint8))
+        masks = np.zeros((6, 50, 60), bool)
+        for mask in masks:
+            y, x = random.integers(0, 40, 2)
+            mask[y : y + (6 if kind else 10), x : x + (18 if kind else 10)] = True
+        made.append(Sample(path, Instances.from_masks(masks, CLASSES, [kind] * 6), path.stem))
+    return made
+
+
+def test_a_scene_as_tensors():
+    masks = (draw("##. .#."), draw("#"))
+    scene = Scene(np.eye(5, dtype=np.float32), np.array([[1, 2, 4, 4], [0, 0, 1, 1]], np.int32), masks, np.array([1, 0]))
+    image, truth = as_tensors(scene)
+    assert image.tolist() == [np.eye(5).tolist()]
+    assert truth["boxes"].dtype == torch.float32
+    assert truth["boxes"].tolist() == [[1, 2, 4, 4], [0, 0, 1, 1]]
+    assert truth["mask_boxes"].dtype == truth["labels"].dtype == torch.int64
+    assert truth["mask_boxes"].tolist() == [[1, 2, 4, 4], [0, 0, 1, 1]]
+    assert truth["labels"].tolist() == [1, 0]
+    assert truth["mask_pixels"].dtype == torch.uint8
+    assert truth["mask_pixels"].tolist() == [1, 1, 0, 0, 1, 0, 1]
+
+
+def test_a_scene_without_cells_as_tensors():
+    _, truth = as_tensors(Scene(np.zeros((4, 4), np.float32), np.zeros((0, 4), np.int32), (), np.zeros(0, np.int64)))
+    assert {name: tuple(tensor.shape) for name, tensor in truth.items()} == {
+        "boxes": (0, 4), "labels": (0,), "mask_boxes": (0, 4), "mask_pixels": (0,)
+    }  # fmt: skip
+
+
+def test_crops_are_normalised_squares_with_their_truth(samples):
+    crops = Crops(samples, CONFIG)
+    assert len(crops) == 20
+    assert crops.images[0].dtype == np.float16
+    np.testing.assert_array_equal(crops.images[0], normalize(imageio.imread(samples[0].image)).astype(np.float16))
+    images, truths = collate([crops[i] for i in range(8)])
+    assert {(tuple(image.shape), image.dtype) for image in images} == {((1, 32, 32), torch.float32)}
+    assert sum(len(truth["boxes"]) for truth in truths) > 8
+    for truth in truths:
+        assert len(set(truth["labels"].tolist())) <= 1  # pasted cells come from an image of the same type
+        assert ((truth["boxes"] >= 0) & (truth["boxes"] <= 32)).all()
+        sides = truth["mask_boxes"][:, 2:] - truth["mask_boxes"][:, :2]
+        assert len(truth["mask_pixels"]) == sides.prod(dim=1).sum()
+
+
+def same(left, right):
+    return torch.equal(left[0], right[0]) and all(torch.equal(left[1][name], right[1][name]) for name in left[1])
+
+
+def test_a_crop_depends_on_seed_and_number_alone(samples):
+    crops, again = Crops(samples, CONFIG), Crops(samples, CONFIG)
+    forwards = [crops[i] for i in range(4)]
+    backwards = [again[i] for i in reversed(range(4))][::-1]
+    assert all(same(a, b) for a, b in zip(forwards, backwards, strict=True))
+    assert not same(forwards[0], forwards[1])
+    assert not same(forwards[0], Crops(samples, with_train(seed=4))[0])
+
+
+@pytest.mark.parametrize(("weights", "labels"), [({"round": 0.0}, {1}), ({"long": 0.0}, {0}), ({}, {0, 1})])
+def test_types_are_drawn_by_their_weights(samples, weights, labels):
+    crops = Crops(samples, with_train(type_weights=weights))
+    assert {label for i in range(20) for label in crops[i][1]["labels"].tolist()} == labels
+
+
+def test_every_type_is_drawn_as_often_whatever_its_number_of_images(samples):
+    assert Crops(samples, CONFIG).chances.tolist() == [0.5, 0.5]
+
+
+def test_a_sample_without_cells_gives_empty_crops(samples):
+    bare = Sample(samples[0].image, Instances.empty((50, 60), CLASSES), "bare")
+    image, truth = Crops([bare], CONFIG)[0]
+    assert image.abs().sum() > 0
+    assert truth["boxes"].shape == (0, 4)
+
+
+def test_no_sample():
+    with pytest.raises(InputError, match="no image in the training folds"):
+        Crops([], CONFIG)
+
+
+def test_an_image_of_another_size_than_annotated(samples):
+    wrong = Sample(samples[0].image, Instances.empty((50, 61), CLASSES), "wrong")
+    with pytest.raises(InputError, match=r"0\.png: is \(50, 60\) \(height, width\), its annotation says \(50, 61\)"):
+        Crops([samples[1], wrong], CONFIG)
+
+
+def test_a_missing_image(samples, tmp_path):
+    gone = Sample(tmp_path / "gone.png", samples[0].instances, "gone")
+    with pytest.raises(InputError, match=r"gone\.png"):
+        Crops([gone], CONFIG)
+
+
+def test_steps_start_where_a_run_stopped():
+    assert list(Steps(0, 3, 2)) == [[0, 1], [2, 3], [4, 5]]
+    resumed = Steps(2, 3, 2)
+    assert list(resumed) == [[4, 5]]
+    assert len(resumed) == 3
+
+
+def test_processes_share_every_batch():
+    whole = list(Steps(1, 4, 6))
+    parts = [list(Steps(1, 4, 6, rank, 3)) for rank in range(3)]
+    assert [[crop for part in step for crop in part] for step in zip(*parts, strict=True)] == whole
+    with pytest.raises(InputError, match=r"train\.batch is 6, there are 4 processes: give a multiple of 4"):
+        Steps(0, 4, 6, 0, 4)
