@@ -45,7 +45,7 @@ class Planes:
         return cls(torch.cat(rows), *as_tensor)
 
 
-def roi_pool(planes: Planes, plane: Tensor, boxes: Tensor, output_size: int, sampling_ratio: int = 0) -> Tensor:
+def roi_pool(planes: Planes, plane: Tensor, boxes: Tensor, output_size: int, sampling_ratio: int = 0, zero_outside: bool = False) -> Tensor:
     """Average bilinear samples over each of `output_size` x `output_size` bins of every box, half-pixel aligned.
 
     Equal to `torchvision.ops.roi_align(aligned=True)` (Mask R-CNN, He et al. 2017; alignment as in Detectron2).
@@ -56,6 +56,8 @@ def roi_pool(planes: Planes, plane: Tensor, boxes: Tensor, output_size: int, sam
         boxes: (R, 4) x0 y0 x1 y1 in pixels of that plane (a pixel's centre lies at +.5).
         output_size: bins along a side.
         sampling_ratio: samples along a side of a bin; 0 takes ceil(box side / output_size) for every box.
+        zero_outside: a plane goes on as zeros beyond its edge, as a mask does; else its edge pixels count up to a pixel
+            beyond it, as in RoIAlign.
 
     Returns:
         float32 (R, C, output_size, output_size).
@@ -63,12 +65,14 @@ def roi_pool(planes: Planes, plane: Tensor, boxes: Tensor, output_size: int, sam
     channels = planes.rows.shape[1]
     if not len(boxes):
         return planes.rows.new_zeros((0, channels, output_size, output_size)) + planes.rows.sum() * 0
-    matrix = _pooling_matrix(planes, plane, boxes.detach().float(), output_size, sampling_ratio)
+    matrix = _pooling_matrix(planes, plane, boxes.detach().float(), output_size, sampling_ratio, zero_outside)
     pooled: Tensor = _SparseProduct.apply(planes.rows, *matrix)
     return pooled.view(len(boxes), output_size, output_size, channels).permute(0, 3, 1, 2)
 
 
-def _pooling_matrix(planes: Planes, plane: Tensor, boxes: Tensor, size: int, ratio: int) -> tuple[Tensor, Tensor, Tensor]:
+def _pooling_matrix(
+    planes: Planes, plane: Tensor, boxes: Tensor, size: int, ratio: int, zero_outside: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     """CSR matrix (row starts, columns, weights) with one row a bin, boxes in their order."""
     sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0)
     samples = torch.full_like(sides, ratio) if ratio else (sides / size).ceil().clamp(min=1)
@@ -81,8 +85,8 @@ def _pooling_matrix(planes: Planes, plane: Tensor, boxes: Tensor, size: int, rat
         nx, ny = int(count[0]), int(count[1])
         index = plane[chosen]
         width, height = planes.widths[index], planes.heights[index]
-        x_at, x_weight = _taps(boxes[chosen, 0], sides[chosen, 0], size, nx, width)
-        y_at, y_weight = _taps(boxes[chosen, 1], sides[chosen, 1], size, ny, height)
+        x_at, x_weight = _taps(boxes[chosen, 0], sides[chosen, 0], size, nx, width, zero_outside)
+        y_at, y_weight = _taps(boxes[chosen, 1], sides[chosen, 1], size, ny, height, zero_outside)
         at = y_at[:, :, None, :, None] * width[:, None, None, None, None] + x_at[:, None, :, None, :]
         at = at + planes.offsets[index][:, None, None, None, None]
         weight = y_weight[:, :, None, :, None] * x_weight[:, None, :, None, :] / (nx * ny)
@@ -104,21 +108,19 @@ def _pooling_matrix(planes: Planes, plane: Tensor, boxes: Tensor, size: int, rat
     return starts, column, weight
 
 
-def _taps(start: Tensor, side: Tensor, size: int, samples: int, limit: Tensor) -> tuple[Tensor, Tensor]:
-    """The two pixels and weights of every sample along one axis: (R, size, 2 * samples).
-
-    Outside [-1, limit] a sample counts as zero, between the edge and there it takes the edge pixel, as in RoIAlign.
-    """
+def _taps(start: Tensor, side: Tensor, size: int, samples: int, limit: Tensor, zero_outside: bool) -> tuple[Tensor, Tensor]:
+    """The two pixels and weights of every sample along one axis: (R, size, 2 * samples); see `roi_pool` for the edges."""
     fraction = (torch.arange(size * samples, device=start.device) + 0.5) / (size * samples)
     at = start[:, None] - 0.5 + fraction * side[:, None]
     last = (limit - 1)[:, None]
     inside = (at >= -1) & (at <= limit[:, None])
-    at = torch.minimum(at.clamp(min=0), last.to(at.dtype))
+    if not zero_outside:
+        at = torch.minimum(at.clamp(min=0), last.to(at.dtype))
     low = at.floor().long()
-    high = torch.minimum(low + 1, last)
     share = at - low
-    pixels = torch.stack([low, high], dim=-1)
-    weights = torch.stack([1 - share, share], dim=-1) * inside[..., None]
+    pixels = torch.stack([low, low + 1], dim=-1)
+    weights = torch.stack([1 - share, share], dim=-1) * (inside[..., None] & (pixels >= 0) & (pixels <= last[..., None]))
+    pixels = torch.minimum(pixels.clamp(min=0), last[..., None])
     return pixels.view(len(start), size, -1), weights.view(len(start), size, -1)
 
 

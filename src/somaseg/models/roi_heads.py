@@ -258,7 +258,7 @@ def mask_targets(boxes: Boxes, cells: Tensor, targets: list[Target]) -> Tensor:
     pixels = torch.cat([t["mask_pixels"] for t in targets]).float()[:, None]
     plane = first_cell[boxes.image] + cells
     local = boxes.xyxy - crop_boxes[plane][:, [0, 1, 0, 1]]
-    share = roi_pool(Planes(pixels, offsets, heights, widths), plane, local, MASK_SIDE)
+    share = roi_pool(Planes(pixels, offsets, heights, widths), plane, local, MASK_SIDE, zero_outside=True)
     return (share[:, 0] >= 0.5).float()
 
 
