@@ -29,7 +29,7 @@ IMAGE_FIELDS: dict[str, Callable[[Any], bool]] = {
     "width": lambda value: isinstance(value, int) and value > 0,
     "height": lambda value: isinstance(value, int) and value > 0,
 }
-CHUNK_CELLS = 2000  # enough to make the cost of calls small, few enough for the processor's cache
+CHUNK_CELLS = 1000  # enough to make the cost of calls small, few enough for the processor's cache
 EMPTY = b""  # stands for a segmentation that was found unreadable
 Finding = tuple[int, ProblemKind, str, bool]
 

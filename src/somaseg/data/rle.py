@@ -1,13 +1,14 @@
 """Decode the run-length codes of all cells of an image at once; one cell at a time, 35,000 cells take seconds."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from somaseg.masks import Boxes, Mask, Order, Size
 
-Ints = NDArray[np.int64]
+Ints = NDArray[np.integer[Any]]
 Crops = tuple[Boxes, tuple[Mask, ...]]
 
 
@@ -26,8 +27,15 @@ def runs_from_texts(texts: Sequence[bytes], total: int) -> tuple[Ints, Ints, Int
         First pixel, length and mask number of each run, and what is wrong with the codes that cannot be decoded, by mask
         number; those give no runs.
     """
-    reasons = _bad_texts(texts)
-    values, n_values = _values([b"0" if i in reasons else text for i, text in enumerate(texts)] if reasons else texts)
+    codes = np.frombuffer(b"".join(texts), np.uint8)
+    text_ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
+    reasons = _bad_texts(codes, text_ends)
+    if reasons:
+        texts = [b"0" if i in reasons else text for i, text in enumerate(texts)]
+        codes = np.frombuffer(b"".join(texts), np.uint8)
+        text_ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
+    # Half as wide numbers take half the time; running sums of them may overflow and still have the right differences.
+    values, n_values = _values(codes, text_ends, np.dtype(np.int32 if total < 2**31 else np.int64))
     # A code that ends in foreground gets a last background of 0, so that each is a first background and pairs
     # of a run and the background behind it.
     short = n_values % 2 == 0
@@ -38,57 +46,60 @@ def runs_from_texts(texts: Sequence[bytes], total: int) -> tuple[Ints, Ints, Int
     lead = values[first]
     pairs = np.delete(values, first).reshape(-1, 2)
     n_runs = n_values // 2
+    final = (np.cumsum(n_runs) - 1)[n_runs > 0]
     lengths = _running_sum(pairs[:, 0], n_runs)
     gaps = _running_sum(pairs[:, 1], n_runs)
     gaps[(np.cumsum(n_runs) - 1)[short]] = 0
-    owner = np.repeat(np.arange(len(texts)), n_runs)
-    reach = _running_sum(lengths + gaps, n_runs) + lead[owner]
+    owner = np.repeat(np.arange(len(texts), dtype=values.dtype), n_runs)
+    starts = _running_sum(lengths + gaps, n_runs, lead)
     ends = lead.copy()
-    ends[n_runs > 0] = reach[(np.cumsum(n_runs) - 1)[n_runs > 0]]
-    wrong = ends != total
-    wrong[owner[(lengths < 0) | (gaps < 0)]] = True
-    wrong |= lead < 0
+    ends[n_runs > 0] = starts[final]
+    starts -= gaps
+    starts -= lengths
+    wrong = (ends != total) | (lead < 0)
+    if min(lengths.min(initial=0), gaps.min(initial=0)) < 0:
+        wrong[owner[(lengths < 0) | (gaps < 0)]] = True
     for i in np.flatnonzero(wrong).tolist():
         reasons.setdefault(i, f"does not decode to counts from 0 that sum to {total} pixels, the image's height x width")
-    starts = reach - gaps - lengths
-    keep = (lengths > 0) & ~wrong[owner]
-    return (starts, lengths, owner, reasons) if keep.all() else (starts[keep], lengths[keep], owner[keep], reasons)
+    if reasons or lengths.min(initial=1) < 1:
+        keep = (lengths > 0) & ~wrong[owner]
+        starts, lengths, owner = starts[keep], lengths[keep], owner[keep]
+    return starts, lengths, owner, reasons
 
 
-def _bad_texts(texts: Sequence[bytes]) -> dict[int, str]:
-    """Codes with strange characters or without a last digit, by number."""
-    codes = np.frombuffer(b"".join(texts), np.uint8)
-    ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
+def _bad_texts(codes: NDArray[np.uint8], ends: Ints) -> dict[int, str]:
+    """Which of the codes, behind each other, have strange characters or no last digit, by number."""
     strange = np.flatnonzero(codes - np.uint8(48) > 63)  # unsigned, so that codes below 48 come out large
     reasons = {int(i): "holds characters that are no compressed RLE" for i in np.searchsorted(ends, strange, side="right")}
-    cut_off = [i for i, text in enumerate(texts) if not text or text[-1] >= 80]
-    return {**dict.fromkeys(cut_off, "is cut off"), **reasons}
+    finals = np.append(codes, np.uint8(255))[ends - 1]
+    cut_off = np.flatnonzero((finals >= 80) | (np.diff(ends, prepend=0) == 0))
+    return {**dict.fromkeys(cut_off.tolist(), "is cut off"), **reasons}
 
 
-def _values(texts: Sequence[bytes]) -> tuple[Ints, Ints]:
+def _values(codes: NDArray[np.uint8], text_ends: Ints, dtype: np.dtype[Any]) -> tuple[Ints, Ints]:
     """The stored numbers of all codes, and how many each code has."""
-    digits = np.frombuffer(b"".join(texts), np.uint8) - np.uint8(48)
+    digits = codes - np.uint8(48)
     last = np.flatnonzero(digits < 32)
     # The highest digit of a number carries its sign (two's complement of five bits); nearly all numbers have one digit.
-    values = (((digits[last] & 31) ^ 16).view(np.int8) - np.int8(16)).astype(np.int64)
+    values = (((digits[last] & 31) ^ 16).view(np.int8) - np.int8(16)).astype(dtype)
     lower = np.flatnonzero(digits >= 32)
     number = lower - np.arange(len(lower))  # as many highest digits stand before
     first = np.flatnonzero(np.diff(number, prepend=-1))
     if len(lower):
-        n_lower = np.diff(first, append=len(lower))
-        place = np.arange(len(lower)) - np.repeat(first, n_lower)
-        low = np.add.reduceat((digits[lower] & 31).astype(np.int64) << (5 * place), first)
+        n_lower = np.diff(first, append=len(lower)).astype(dtype)
+        place = (np.arange(len(lower)) - np.repeat(first, n_lower)).astype(dtype)
+        low = np.add.reduceat((digits[lower] & 31).astype(dtype) << (5 * place), first)
         number = number[first]
         values[number] = (values[number] << (5 * n_lower)) + low
-    ends = np.searchsorted(last, np.cumsum([len(text) for text in texts], dtype=np.int64))
-    return values, np.diff(ends, prepend=0)
+    return values, np.diff(np.searchsorted(last, text_ends), prepend=0)
 
 
-def _running_sum(values: Ints, lengths: Ints) -> Ints:
-    """Cumulative sum that starts anew at each of the parts with these lengths."""
-    sums = np.concatenate([[0], np.cumsum(values)])
-    before = sums[np.cumsum(lengths) - lengths]
-    return np.asarray(sums[1:] - np.repeat(before, lengths))
+def _running_sum(values: Ints, lengths: Ints, initial: Ints | None = None) -> Ints:
+    """Cumulative sum that starts anew, from `initial`, at each of the parts with these lengths."""
+    sums = np.cumsum(values, dtype=values.dtype)
+    before = np.append(sums, values.dtype.type(0))[np.cumsum(lengths) - lengths - 1]
+    sums -= np.repeat(before if initial is None else before - initial, lengths)
+    return sums
 
 
 def crops_from_runs(starts: Ints, lengths: Ints, owner: Ints, n: int, size: Size, order: Order) -> Crops:
@@ -121,12 +132,15 @@ def crops_from_runs(starts: Ints, lengths: Ints, owner: Ints, n: int, size: Size
     ends = np.cumsum(area)
     offset = ends - area
     # A run over the end of a line makes the box as wide as the line, so every run is one run of its crop as well.
-    begin = (offset - low[:, 1] - low[:, 0] * extent[:, 1])[owner] + minor + major * extent[owner, 1]
+    begin = (offset - low[:, 1] - low[:, 0] * extent[:, 1])[owner]
+    begin += minor
+    begin += major * extent[:, 1].astype(major.dtype)[owner]
     spans = np.empty(2 * len(starts) + 1, np.int64)
     spans[1::2] = lengths
     spans[:-1:2] = begin
-    spans[2:-1:2] -= (begin + lengths)[:-1]
-    spans[-1] = area.sum() - (begin[-1] + lengths[-1] if len(begin) else 0)
+    begin += lengths
+    spans[2:-1:2] -= begin[:-1]
+    spans[-1] = area.sum() - begin[-1] if len(begin) else 0
     inside = np.zeros(len(spans), bool)
     inside[1::2] = True
     pixels = np.repeat(inside, spans)
