@@ -132,3 +132,9 @@ def test_processes_share_every_batch():
     assert [[crop for part in step for crop in part] for step in zip(*parts, strict=True)] == whole
     with pytest.raises(InputError, match=r"train\.batch is 6, there are 4 processes: give a multiple of 4"):
         Steps(0, 4, 6, 0, 4)
+
+
+def test_a_weight_for_a_class_that_is_none(samples):
+    config = CONFIG.model_copy(update={"train": CONFIG.train.model_copy(update={"type_weights": {"astor": 2.0}})})
+    with pytest.raises(InputError, match=r"train\.type_weights: found astor"):
+        Crops(samples, config)

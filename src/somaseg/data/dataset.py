@@ -22,7 +22,8 @@ class Crops(Dataset[tuple[Tensor, Target]]):
     Images are read and normalised once, and kept as float16 (a 704 x 520 image takes .7 MB).
 
     Raises:
-        InputError: when there is no sample, or an image cannot be read or has another size than its annotation.
+        InputError: when there is no sample, an image cannot be read or has another size than its annotation, or `type_weights`
+            names no class.
     """
 
     def __init__(self, samples: Sequence[Sample], config: Config) -> None:
@@ -33,7 +34,10 @@ class Crops(Dataset[tuple[Tensor, Target]]):
         self.instances = [s.instances for s in samples]
         types = [s.cell_type or "" for s in samples]
         self.of_type = {t: [i for i, name in enumerate(types) if name == t] for t in sorted(set(types))}
-        weights = np.array([config.train.type_weights.get(t, 1.0) for t in self.of_type])
+        given = config.train.type_weights
+        if not set(given) <= set(config.model.classes):
+            raise InputError(f"train.type_weights: found {', '.join(given)}, the classes are {', '.join(config.model.classes)}: name these")
+        weights = np.array([given.get(t, 1.0) for t in self.of_type])
         self.chances = weights / weights.sum()
 
     def __len__(self) -> int:
