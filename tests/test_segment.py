@@ -1,5 +1,6 @@
 import json
 import os
+import sys
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -107,6 +108,15 @@ def test_an_image_that_the_network_cannot_take_is_reported(images, out):
     summary = segment(images, out, BlobSegmenter(fail_height=50))
     assert summary.images == 3
     assert summary.failures == {str(images / "huge.png"): f"{images / 'huge.png'}: RuntimeError: out of memory"}
+
+
+def test_a_file_that_needs_an_extra_is_a_failure_and_the_rest_goes_on(images, out, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bioio", None)
+    (images / "culture.czi").write_bytes(b"not looked at")
+    summary = segment(images, out)
+    assert summary.images == 3
+    message = "bioio-czi is not installed: run  pip install 'somaseg[bioio]'"
+    assert summary.failures == {str(images / "culture.czi"): f"{images / 'culture.czi'}: {message}"}
 
 
 def test_a_second_run_skips_what_is_done(images, out):

@@ -281,7 +281,7 @@ class TrainSettings(Settings):
     validate_images: int = 30
     log_every: int = Field(default=20, ge=1)
     checkpoint_minutes: float = 3.0
-    type_weights: dict[str, Annotated[float, Field(gt=0)]] = {}
+    type_weights: dict[str, Annotated[float, Field(ge=0)]] = {}
     folds: int = Field(default=5, ge=2)
     fold: int = 0
     bf16: bool = True

@@ -25,7 +25,7 @@ from rich.text import Text
 from somaseg import export
 from somaseg.config import PostprocessSettings
 from somaseg.data.images import find_images, frame_name, image_stem, read_frames
-from somaseg.errors import InputError
+from somaseg.errors import InputError, MissingExtraError
 from somaseg.instances import Prediction
 from somaseg.postprocess import check_classes, postprocess_with_report
 from somaseg.results import ResultFolder
@@ -140,8 +140,8 @@ def run(
                     gathered.ids.append(frame_name(path, page))
                     gathered.skipped += skipped
                     bar.update(task, description=name)
-            except (InputError, RuntimeError, MemoryError) as error:
-                reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            except (InputError, MissingExtraError, RuntimeError, MemoryError) as error:
+                reason = str(error) if isinstance(error, InputError | MissingExtraError) else f"{type(error).__name__}: {error}"
                 gathered.failures[str(path)] = reason if str(path) in reason else f"{path}: {reason}"
             bar.advance(task)
     return _summarise(gathered, results, segmenter, settings, kaggle, begin)

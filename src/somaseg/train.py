@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from somaseg.config import Config, load_settings
 from somaseg.data.annotations import read_annotations
 from somaseg.data.dataset import Crops, Steps, collate
+from somaseg.data.groups import grouped
 from somaseg.data.images import read_image
 from somaseg.data.normalize import normalize
 from somaseg.data.samples import Sample, with_classes
@@ -179,6 +180,8 @@ def fit(config: Config, data: Path, run: Path) -> Path:
     """
     _begin(config, run)
     samples = [with_classes(s, config.model.classes) for s in read_annotations(data)]
+    if all(s.group is None for s in samples):
+        samples = grouped(samples, find=True)
     training, held_out = split(samples, config)
     crops = Crops(training, config)
     torch.manual_seed(config.train.seed)
@@ -194,6 +197,7 @@ def fit(config: Config, data: Path, run: Path) -> Path:
         num_workers=cfg.workers,
         persistent_workers=cfg.workers > 0,
     )
+    interval = min(cfg.validate_every or cfg.steps, cfg.steps)
     chosen = held_out[:: max(1, math.ceil(len(held_out) / cfg.validate_images))] if cfg.validate_images else held_out
     best = SaveBest({"data": str(data.name), "images": len(training), "held_out": len(held_out), "fold": cfg.fold, "folds": cfg.folds})
     trainer = pl.Trainer(
@@ -206,7 +210,7 @@ def fit(config: Config, data: Path, run: Path) -> Path:
         strategy="ddp" if world > 1 else "auto",
         use_distributed_sampler=False,
         gradient_clip_val=cfg.clip,
-        val_check_interval=min(cfg.validate_every or cfg.steps, cfg.steps),
+        val_check_interval=interval,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         log_every_n_steps=cfg.log_every,
@@ -228,13 +232,11 @@ def fit(config: Config, data: Path, run: Path) -> Path:
     with warnings.catch_warnings():
         # Lightning advises more loader workers and counts what it cannot know; both are settled here.
         warnings.filterwarnings("ignore", module="pytorch_lightning")
-        trainer.fit(
-            Trainer(config, model, run, chosen),
-            loader,
-            DataLoader(range(len(chosen)), batch_size=None),  # type: ignore[arg-type]
-            ckpt_path=str(resume) if resume.exists() else None,
-            weights_only=False,
-        )
+        module = Trainer(config, model, run, chosen)
+        validation = DataLoader(range(len(chosen)), batch_size=None)  # type: ignore[arg-type]
+        trainer.fit(module, loader, validation, ckpt_path=str(resume) if resume.exists() else None, weights_only=False)
+        if cfg.steps % interval:
+            trainer.validate(module, validation, verbose=False)  # so that the last weights are scored and saved too
     return run / "best.safetensors"
 
 

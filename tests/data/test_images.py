@@ -139,6 +139,28 @@ def test_png_of_16_bits_and_of_one_bit(tmp_path: Path) -> None:
     assert read_image(tmp_path / "bit.png").array.dtype == np.uint8
 
 
+def test_png_with_a_palette_becomes_colours(tmp_path: Path) -> None:
+    colours = np.array([[[10, 20, 30], [200, 0, 7]], [[200, 0, 7], [10, 20, 30]]], np.uint8)
+    Image.fromarray(colours).quantize(4).save(tmp_path / "x.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "x.png").array, colours)
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", ()), ("RGB", (3,))])
+def test_jpeg_modes(tmp_path: Path, mode: str, channels: tuple[int, ...]) -> None:
+    Image.new(mode, (5, 4), 128 if mode == "L" else (128, 128, 128)).save(tmp_path / "x.jpg")
+    array = read_image(tmp_path / "x.jpg").array
+    assert (array.shape, array.dtype) == ((4, 5, *channels), np.uint8)
+    assert np.abs(array.astype(int) - 128).max() <= 2
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.jpg"])
+@pytest.mark.parametrize("content", [b"junk", bytes(132) + b"DICM", b"<svg></svg>"])
+def test_junk_goes_to_no_other_reader(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=name):  # a reader of another format would warn of itself, which fails the test
+        read_image(tmp_path / name)
+
+
 @pytest.mark.parametrize("name", ["x.png", "x.jpg", "x.tif"])
 @pytest.mark.parametrize("keep", [0, 20, 0.5])
 def test_damaged_files_are_named(tmp_path: Path, name: str, keep: float) -> None:

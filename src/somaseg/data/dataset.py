@@ -23,7 +23,7 @@ class Crops(Dataset[tuple[Tensor, Target]]):
 
     Raises:
         InputError: when there is no sample, an image cannot be read or has another size than its annotation, or `type_weights`
-            names no class.
+            names no cell type.
     """
 
     def __init__(self, samples: Sequence[Sample], config: Config) -> None:
@@ -35,9 +35,10 @@ class Crops(Dataset[tuple[Tensor, Target]]):
         types = [s.cell_type or "" for s in samples]
         self.of_type = {t: [i for i, name in enumerate(types) if name == t] for t in sorted(set(types))}
         given = config.train.type_weights
-        if not set(given) <= set(config.model.classes):
-            raise InputError(f"train.type_weights: found {', '.join(given)}, the classes are {', '.join(config.model.classes)}: name these")
         weights = np.array([given.get(t, 1.0) for t in self.of_type])
+        if not set(given) <= {*config.model.classes, *self.of_type} or not weights.any():
+            types = ", ".join(self.of_type)
+            raise InputError(f"train.type_weights: found {given}, the cell types are {types}: name these, one of them above 0")
         self.chances = weights / weights.sum()
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Image files: find them, and read them frame by frame (PNG, JPEG, TIFF, OME-TIFF)."""
+"""Image files: find them, and read them frame by frame (PNG, JPEG, TIFF, OME-TIFF; CZI, LIF and ND2 with the extra `bioio`)."""
 
 import glob
 import math
@@ -7,7 +7,7 @@ import re
 import struct
 import xml.etree.ElementTree as ET
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from somaseg.data.microscopes import MICROSCOPE_SUFFIXES, read_planes
 from somaseg.errors import InputError
 
 TIFF_SUFFIXES = (".tif", ".tiff")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", *TIFF_SUFFIXES)
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", *TIFF_SUFFIXES, *MICROSCOPE_SUFFIXES)
 MICRONS = {"nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
 # What Pillow and tifffile raise on files that are cut off or were never images.
 DECODE_ERRORS = (
@@ -111,10 +112,12 @@ def read_frames(path: str | Path) -> Iterator[Frame]:
     """Frames of an image file, read one by one, so that a long stack never fills the memory.
 
     A PNG or JPEG is one frame. In a TIFF each step along an axis other than Y, X, channel and sample (Z, T, unknown
-    pages) is a frame; channels come last whatever their place in the file.
+    pages) is a frame; channels come last whatever their place in the file. In a microscope file each depth of each time
+    point is a frame, and one scene follows another.
 
     Raises:
         InputError: naming the file, when it is missing, empty, truncated or of no known format.
+        MissingExtraError: when it is a microscope file and the extra `bioio` is not installed.
     """
     path = Path(path)
     if not path.is_file():
@@ -122,11 +125,21 @@ def read_frames(path: str | Path) -> Iterator[Frame]:
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the image file is empty (0 bytes): copy it again or leave it out")
     try:
-        yield from _read_tiff(path) if path.suffix.lower() in TIFF_SUFFIXES else [Frame(path, None, _pixels(iio.imread(path, index=0)))]
+        yield from _frames(path)
     except InputError:
         raise
     except DECODE_ERRORS as error:
         raise InputError(f"{path}: cannot be read as an image ({_first_line(error)}): the file may be damaged or cut off") from error
+
+
+def _frames(path: Path) -> Iterable[Frame]:
+    suffix = path.suffix.lower()
+    if suffix in TIFF_SUFFIXES:
+        return _read_tiff(path)
+    if suffix in MICROSCOPE_SUFFIXES:
+        return (Frame(path, page, _pixels(array), pixel_size) for page, array, pixel_size in read_planes(path))
+    # Left to choose, imageio hands a file that Pillow refuses to plugins for other formats.
+    return [Frame(path, None, _pixels(iio.imread(path, plugin="pillow", index=0)))]
 
 
 def read_image(path: str | Path) -> Frame:
