@@ -1,7 +1,8 @@
 """Planes of microscope files: Zeiss CZI, Leica LIF and Nikon ND2, read through bioio (the extra `bioio`).
 
-What this was tried on: CZI files written by Zeiss's own library (stacks, channels, colour, tiles) and LIF files laid out by hand. No file
-from an instrument was at hand, and none at all for ND2: there only the part that is ours was tried, on a stand-in for bioio.
+What this was tried on: CZI files written by Zeiss's own library (stacks, channels, colours, tiles) and LIF files laid out by hand (stacks,
+channels, scenes; bioio-lif refuses colours). No file from an instrument was at hand, and none at all for ND2: there only the part that
+is ours was tried, on a stand-in for bioio.
 """
 
 import importlib
@@ -46,8 +47,10 @@ def read_planes(path: Path) -> Iterator[tuple[int | None, NDArray[Any], float | 
     except (InputError, MemoryError):
         raise
     except Exception as error:  # the libraries behind bioio raise what they like on a damaged file, without a common base
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise InputError(f"{path}: bioio cannot read it ({reason}): check the file, or save it as OME-TIFF in the microscope's software") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1].strip(" -")  # bioio lists what was tried, a line each
+        raise InputError(
+            f"{path}: bioio cannot read it ({reason}): check the file, or save it as OME-TIFF in the microscope's software"
+        ) from error
 
 
 def _planes(path: Path, image: Any) -> Iterator[tuple[int | None, NDArray[Any], float | None]]:
@@ -77,7 +80,9 @@ def _check_axes(path: Path, name: str, image: Any) -> None:
     sizes = dict(zip(image.reader.dims.order, image.reader.dims.shape, strict=True))
     further = {axis: n for axis, n in sizes.items() if n > 1 and axis not in "MTCZYXS"}
     if further:
-        raise InputError(f"{path}: scene {name} has further axes {further}, expected time, depth and channels: save one of each as OME-TIFF")
+        raise InputError(
+            f"{path}: scene {name} has further axes {further}, expected time, depth and channels: save one of each as OME-TIFF"
+        )
     channels = sizes.get("C", 1) * sizes.get("S", 1)
     if channels > MAX_CHANNELS:
         raise InputError(
