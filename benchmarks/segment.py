@@ -7,7 +7,7 @@ the summary of the run, which a real run makes only once for all its images. Of 
 
 - torchvision's `maskrcnn_resnet50_fpn_v2`, with its own resizing (short side 800) and without (704 x 520).
 - Cascade Mask R-CNN with ResNeXt-152 32x8d, FPN 256, 1000 proposals, three box heads of four convolutions, a mask head of eight, made of
-  somaseg's own parts (RECIPE section 9), at the method's test size (short side 800) and at 704 x 520. A lower bound: its trunk has plain
+  somaseg's own parts (docs/method.md), at the method's test size (short side 800) and at 704 x 520. A lower bound: its trunk has plain
   convolutions where the method's has deformable ones, frozen norms are folded away, one colour channel, no sixth level.
 
 Both have random weights, so what they find means nothing; as many detections as they may keep (100) reach their mask heads, see the
@@ -91,7 +91,7 @@ def resnext152_32x8d(pretrained: bool = False, **given: Any) -> nn.Module:
 
 
 def cascade_settings(scale: float) -> ModelSettings:
-    """RECIPE section 9, as far as it goes without deformable convolutions and a sixth level."""
+    """The full-size model of docs/method.md, as far as it goes without deformable convolutions and a sixth level."""
     return ModelSettings(
         backbone=BackboneSettings(name="resnext152_32x8d", strides=(4, 8, 16, 32), fpn_width=256, freeze_at=0),
         rpn=RpnSettings(sizes=((32,), (64,), (128,), (256,)), pre_nms=1000, post_nms=1000),

@@ -39,7 +39,7 @@ class PostprocessSettings(Settings):
 
     Attributes:
         one_class_per_image: give every cell the class with the largest sum of scores.
-        rank_by_mask: the score becomes score x mean mask probability over the mask (RECIPE section 3).
+        rank_by_mask: the score becomes score x mean mask probability over the mask (docs/method.md).
         score_thresh: least score of a cell, by class.
         mask_thresh: least probability of a pixel of a cell, by class.
         nms_iou: of two masks with a larger IoU the one with the lower score goes.
@@ -219,7 +219,7 @@ class ModelSettings(Settings):
 
 
 class AugmentSettings(Settings):
-    """What training does to an image, in the order it is done (RECIPE section 2).
+    """What training does to an image, in the order it is done (docs/method.md).
 
     Attributes:
         crop: side of the square network input in pixels.

@@ -1,4 +1,4 @@
-"""From what a detector found to cells: vote, paste, threshold, mask NMS, overlap removal, area filter (RECIPE section 3).
+"""From what a detector found to cells: vote, paste, threshold, mask NMS, overlap removal, area filter (docs/method.md).
 
 Each step is a pure function on crops (boolean arrays, each exactly its half-open box), so nothing here ever makes a full frame a cell.
 """

@@ -46,7 +46,7 @@ def test_a_seed_gives_the_same_culture_and_another_seed_another(cultures: Render
     assert not np.array_equal(image, render(_settings("astro"), seed=6)[0])
 
 
-# Medians and limits of RECIPE section 1, with room for one image.
+# Medians and limits of docs/method.md, with room for one image.
 @pytest.mark.parametrize(
     ("cell_type", "count", "area", "fill", "box"),
     [

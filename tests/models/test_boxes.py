@@ -97,3 +97,10 @@ def test_sample_follows_its_generator():
     first, again, other = (bx.sample(kind, 16, 0.5, torch.Generator().manual_seed(s))[0].tolist() for s in (1, 1, 2))
     assert first == again
     assert first != other
+
+
+def test_bfloat16_rounds_a_cut_cell_to_nothing_so_boxes_stay_float32():
+    cell, box = torch.tensor([[300.2, 50.0, 300.9, 60.0]]), torch.tensor([[299.2, 49.0, 301.9, 61.0]])
+    assert torch.isfinite(bx.encode(box, cell, (1.0, 1.0, 1.0, 1.0))).all()
+    assert torch.isinf(bx.encode(box.bfloat16(), cell.bfloat16(), (1.0, 1.0, 1.0, 1.0))).any()
+    assert bx.decode(box, torch.zeros(1, 4, dtype=torch.bfloat16), (1.0, 1.0, 1.0, 1.0)).dtype == torch.float32

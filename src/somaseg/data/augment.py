@@ -83,7 +83,7 @@ def crop_scene(scene: Scene, window: tuple[int, int, int, int]) -> tuple[Scene, 
 
 
 def copy_paste(scene: Scene, donor: Scene, share: float, keep_visible: float, random: np.random.Generator) -> Scene:
-    """Paste a share of the donor's cells at the same place, without blending (Ghiasi et al. 2021; RECIPE section 2).
+    """Paste a share of the donor's cells at the same place, without blending (Ghiasi et al. 2021).
 
     Both scenes have the same size. A cell that the pasted ones cover stays if more than `keep_visible` of it shows.
     """

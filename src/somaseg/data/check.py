@@ -16,7 +16,7 @@ from somaseg.data.samples import Problem, ProblemKind, Sample
 from somaseg.errors import InputError
 from somaseg.masks import Boxes, Mask, Size
 
-STRAIGHT = 50  # pixels; RECIPE section 1: longer horizontal runs of an outline are cuts, not cells
+STRAIGHT = 50  # pixels; docs/method.md: longer horizontal runs of an outline are cuts, not cells
 EIGHT = np.ones((3, 3), bool)
 
 

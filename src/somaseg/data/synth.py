@@ -32,7 +32,7 @@ class SynthSettings(Settings):
     Attributes:
         cell_type: the culture to imitate.
         size: (height, width) of the image in pixels.
-        cells: number of cells to place; None draws it from the real distribution of the cell type (RECIPE section 1),
+        cells: number of cells to place; None draws it from the real distribution of the cell type (docs/method.md),
             in proportion to the area of the image. Cells that find no room are left out.
         neurites: number of thin processes between the cells, as a factor of the usual number.
         debris: number of dead cells and specks, as a factor of the usual number.

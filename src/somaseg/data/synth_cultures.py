@@ -46,7 +46,7 @@ class Culture:
     specks: int
 
 
-# Counts: RECIPE section 1. The rest was set by comparing pictures, cell sizes, overlaps, grey percentiles and the energy by octave.
+# Counts: docs/method.md. The rest was set by comparing pictures, cell sizes, overlaps, grey percentiles and the energy by octave.
 CULTURES = {
     "shsy5y": Culture(
         count=298,

@@ -14,7 +14,7 @@ from somaseg.data.synth_cells import Floats, Random
 RING_AMPLITUDE = 0.5  # of the undisturbed light; objectives dim it to between .3 and .5
 RING_SIGMA = 1.6  # px; the ring's catch at small angles, which sets the width of the halo; matched to real profiles
 BLUR = 0.3  # px; lens and sensor together, matched to the finest octave of real images
-GREY = 128.0  # the mean of every real image in RECIPE section 1
+GREY = 128.0  # the mean of every real image of the competition
 CONTRAST = 128.0  # grey levels for a change of intensity by the whole background
 
 
