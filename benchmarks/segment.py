@@ -7,8 +7,8 @@ the summary of the run, which a real run makes only once for all its images. Of 
 
 - torchvision's `maskrcnn_resnet50_fpn_v2`, with its own resizing (short side 800) and without (704 x 520).
 - Cascade Mask R-CNN with ResNeXt-152 32x8d, FPN 256, 1000 proposals, three box heads of four convolutions, a mask head of eight, made of
-  somaseg's own parts (docs/method.md), at the method's test size (short side 800) and at 704 x 520. A lower bound: its trunk has plain
-  convolutions where the method's has deformable ones, frozen norms are folded away, one colour channel, no sixth level.
+  somaseg's own parts and torchvision's deformable convolutions (docs/method.md), at the method's test size (short side 800) and at
+  704 x 520. Less than the whole: frozen norms are folded away, one colour channel, no sixth level.
 
 Both have random weights, so what they find means nothing; as many detections as they may keep (100) reach their mask heads, see the
 column, and on images with hundreds of cells their trained selves would keep as many. They run in float32, as their own tools do on a
@@ -18,6 +18,7 @@ Peak memory is that of `somaseg segment` as a process of its own on the same ima
 """
 
 import argparse
+import re
 import statistics
 import subprocess
 import sys
@@ -36,6 +37,7 @@ from timm.models import register_model
 from timm.models.resnet import resnext101_32x8d
 from torch import nn
 from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
+from torchvision.ops import deform_conv2d
 
 import somaseg
 from somaseg.config import BackboneSettings, DetectSettings, HeadSettings, ModelSettings, RpnSettings
@@ -84,6 +86,21 @@ class Watched:
         return self.prediction
 
 
+class Deformable(nn.Module):
+    """A deformable convolution (Dai et al. 2017) in place of a plain one, in float32, as torchvision has it."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.conv = conv
+        self.offset = nn.Conv2d(conv.in_channels, 18, 3, conv.stride, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> (B, C', H', W')."""
+        with torch.autocast("cpu", enabled=False):
+            x = x.float()
+            return deform_conv2d(x, self.offset(x), self.conv.weight, self.conv.bias, self.conv.stride, self.conv.padding)
+
+
 @register_model
 def resnext152_32x8d(pretrained: bool = False, **given: Any) -> nn.Module:
     """ResNeXt-152 32x8d, which timm can make but has no name for."""
@@ -91,7 +108,7 @@ def resnext152_32x8d(pretrained: bool = False, **given: Any) -> nn.Module:
 
 
 def cascade_settings(scale: float) -> ModelSettings:
-    """The full-size model of docs/method.md, as far as it goes without deformable convolutions and a sixth level."""
+    """The full-size model of docs/method.md without its sixth level; `peers` makes its convolutions deformable."""
     return ModelSettings(
         backbone=BackboneSettings(name="resnext152_32x8d", strides=(4, 8, 16, 32), fpn_width=256, freeze_at=0),
         rpn=RpnSettings(sizes=((32,), (64,), (128,), (256,)), pre_nms=1000, post_nms=1000),
@@ -136,7 +153,11 @@ def peers(scale: float) -> list[Peer]:
     counted: dict[str, list[int]] = {"mask": [], "cascade": []}
     mask = maskrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, num_classes=4).eval()
     mask.rpn.register_forward_hook(lambda *of: counted["mask"].append(len(of[2][0][0])))
-    cascade = CascadeMaskRCNN(cascade_settings(scale)).eval()
+    cascade = CascadeMaskRCNN(cascade_settings(scale))
+    for name, module in list(cascade.named_modules()):
+        if isinstance(module, nn.Conv2d) and re.search(r"layer[234]\.\d+\.conv2$", name):
+            cascade.get_submodule(name.removesuffix(".conv2")).conv2 = Deformable(module)
+    cascade.eval()
     cascade.proposal_generator.register_forward_hook(lambda *of: counted["cascade"].append(len(of[2][0][0][0])))
     result = []
     for bf16 in (False, True)[: 1 + bf16_is_fast(CPU)]:

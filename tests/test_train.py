@@ -103,7 +103,9 @@ def test_two_processes_have_the_losses_of_one_with_the_joint_batch(cultures: Pat
     )  # fmt: skip
     together, alone = losses(two), losses(one)
     assert sorted(together) == sorted(alone)
-    assert [together[s] for s in sorted(alone)] == pytest.approx([alone[s] for s in sorted(alone)], rel=2e-3)
+    # The same weights give the same loss; rounding grows with each update of them.
+    assert [together[s] for s in (0, 1)] == pytest.approx([alone[s] for s in (0, 1)], rel=1e-3)
+    assert [together[s] for s in sorted(alone)] == pytest.approx([alone[s] for s in sorted(alone)], rel=3e-2)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_saves_the_batch(cultures: Path, tmp_path: Path) -> None:
