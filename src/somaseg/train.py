@@ -233,7 +233,7 @@ def fit(config: Config, data: Path, run: Path) -> Path:
         # Lightning advises more loader workers and counts what it cannot know; both are settled here.
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         module = Trainer(config, model, run, chosen)
-        validation = DataLoader(range(len(chosen)), batch_size=None)  # type: ignore[arg-type]
+        validation: DataLoader[int] = DataLoader(range(len(chosen)), batch_size=None)  # type: ignore[arg-type]
         trainer.fit(module, loader, validation, ckpt_path=str(resume) if resume.exists() else None, weights_only=False)
         if cfg.steps % interval:
             trainer.validate(module, validation, verbose=False)  # so that the last weights are scored and saved too

@@ -37,8 +37,8 @@ class Crops(Dataset[tuple[Tensor, Target]]):
         given = config.train.type_weights
         weights = np.array([given.get(t, 1.0) for t in self.of_type])
         if not set(given) <= {*config.model.classes, *self.of_type} or not weights.any():
-            types = ", ".join(self.of_type)
-            raise InputError(f"train.type_weights: found {given}, the cell types are {types}: name these, one of them above 0")
+            known = ", ".join(self.of_type)
+            raise InputError(f"train.type_weights: found {given}, the cell types are {known}: name these, one of them above 0")
         self.chances = weights / weights.sum()
 
     def __len__(self) -> int:
