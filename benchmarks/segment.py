@@ -215,9 +215,8 @@ def show(ours: dict[str, list[float]], others: list[Peer], memory: float) -> Non
         span = f"{min(seconds):.2f}-{max(seconds):.2f} s"
         print(f"{name:48} {middle:6.2f} s {span:>13} {middle / total:7.1f} {statistics.median(found):11.0f}")
     print("the last column is what reaches the mask head; the others' weights are random")
-    for prefix in ("mask", "Cascade"):
-        counts = next(p.proposals for p in others if p.name.startswith(prefix))
-        print(f"proposals of {prefix}...: {min(counts)} to {max(counts)}")
+    for name, counts in {peer.name.partition(",")[0]: peer.proposals for peer in others}.items():
+        print(f"proposals of {name}: {min(counts)} to {max(counts)}")
     print(f"ours by part: {', '.join(f'{part} {statistics.median(ours[part]) * 1e3:.0f} ms' for part in list(ours)[1:4])}")
     print(f"files: read the image, write label image, overlay, JSON, tables; cells an image: {statistics.median(ours['cells']):.0f}")
     print(f"peak memory of the process of somaseg segment: {memory:.0f} MB")
@@ -228,6 +227,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, help="folder of images; without it synthetic cultures")
     parser.add_argument("--count", type=int, default=6, help="images, spread over those of the folder")
     parser.add_argument("--weights", default="default", help="as for somaseg segment")
+    parser.add_argument("--peers", default="", help='only those whose name holds this text, such as "X152, 800, float32"')
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -242,7 +242,7 @@ def main() -> None:
         print(f"{len(paths)} images of {shapes} (height, width), {torch.get_num_threads()} threads")
         print(f"our network sees them at {scale:g} times their size, in {'bfloat16' if segmenter.inner.bf16 else 'float32'}")
         short = min(min(shape) for shape in shapes)
-        others = peers(SHORT_SIDE / short)
+        others = [peer for peer in peers(SHORT_SIDE / short) if given.peers in peer.name]
         show(measure(paths, place / "runs", segmenter, others), others, memory)
 
 
