@@ -96,7 +96,8 @@ def test_tensors_must_fit_the_settings(saved):
 def test_settings_of_another_version(saved, change):
     _, path = saved
     metadata = header(path)
-    metadata["somaseg"] = json.dumps(json.loads(metadata["somaseg"]) | change)
+    about = json.loads(metadata["somaseg"])
+    metadata["somaseg"] = json.dumps(about | {"config": about["config"] | change})
     save_file(load_file(path), path, metadata)
     with pytest.raises(InputError, match=r"tiny\.safetensors: its settings are not those of this version"):
         load_checkpoint(path)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -37,7 +36,8 @@ def save_checkpoint(path: Path, model: CascadeMaskRCNN, config: Config, provenan
     """Write weights in half precision, settings and provenance to one safetensors file, atomically."""
     tensors = {k: v.detach().cpu().to(torch.float16).contiguous() for k, v in model.state_dict().items()}
     part = path.with_name(path.name + ".part")
-    save_file(tensors, part, metadata={"somaseg": config.model_dump_json(), "provenance": json.dumps(provenance)})
+    # One entry: safetensors writes several in an order of its own, and then the same weights would have many hashes.
+    save_file(tensors, part, metadata={"somaseg": json.dumps({"config": config.model_dump(mode="json"), "provenance": provenance})})
     part.replace(path)
 
 
@@ -58,8 +58,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if "somaseg" not in header:
         raise InputError(f"{path}: carries no somaseg settings: give a file that `somaseg train` wrote")
     try:
-        config = Config.model_validate_json(header["somaseg"])
-    except ValidationError as error:
+        about = json.loads(header["somaseg"])
+        config = Config.model_validate(about["config"])
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: its settings are not those of this version of somaseg: {error}") from error
     model = CascadeMaskRCNN(config.model)
     own = model.state_dict()
@@ -70,4 +71,4 @@ def load_checkpoint(path: Path) -> Checkpoint:
         )
     model.load_state_dict(tensors)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Checkpoint(model.eval(), config, digest, json.loads(header.get("provenance", "{}")))
+    return Checkpoint(model.eval(), config, digest, about["provenance"])
