@@ -68,7 +68,7 @@ class TimmPyramid(nn.Module):
     def __init__(self, config: Config, frozen: set[str]) -> None:
         super().__init__()
         cfg = config.model.backbone
-        self.trunk = timm.create_model(cfg.name, features_only=True, pretrained=False, in_chans=1)
+        self.trunk = timm.create_model(cfg.trunk.name, features_only=True, pretrained=False, in_chans=1)
         self.indices = [self.trunk.feature_info.reduction().index(stride) for stride in cfg.strides]
         freeze_batch_norm_2d(self.trunk)
         for name, parameter in self.trunk.named_parameters():

@@ -22,7 +22,7 @@ from somaseg.train import NotFiniteError, fit  # noqa: E402
 
 TINY = {
     "model": {
-        "backbone": {"name": "tf_efficientnet_lite0", "strides": [4, 8, 16], "fpn_width": 16, "freeze_at": 0},
+        "backbone": {"trunk": {"kind": "timm", "freeze_at": 0}, "strides": [4, 8, 16], "fpn_width": 16},
         "rpn": {"sizes": [[24], [48], [96]], "samples": 100000, "positive_share": 1.0, "train_pre_nms": 50, "train_post_nms": 30},
         "heads": {"samples": 100000, "positive_share": 1.0, "box_fc_width": 16, "mask_convs": 1, "mask_width": 16, "mask_samples": 0},
         "detect": {"scale": 1.0, "max_detections": 50},

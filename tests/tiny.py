@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from somaseg.config import BackboneSettings, DetectSettings, HeadSettings, ModelSettings, RpnSettings
-from somaseg.data.augment import Scene
+from somaseg.config import BackboneSettings, DetectSettings, HeadSettings, ModelSettings, RpnSettings, TimmSettings
 from somaseg.data.dataset import as_tensors
+from somaseg.data.scene import Scene
 from somaseg.masks import Mask
 from somaseg.targets import Target
 
-BACKBONE = BackboneSettings(name="test_efficientnet", strides=(4, 8, 16), freeze_at=0, fpn_width=16)
+BACKBONE = BackboneSettings(trunk=TimmSettings(name="test_efficientnet", freeze_at=0), strides=(4, 8, 16), fpn_width=16)
 RPN = RpnSettings(sizes=((16,), (32,), (64,)), ratios=(1.0,), samples=32, pre_nms=60, post_nms=20, train_pre_nms=60, train_post_nms=20)
 HEADS = HeadSettings(
     samples=16, canonical_size=32, canonical_level=1, box_fcs=1, box_fc_width=32, mask_convs=1, mask_width=16, mask_samples=8

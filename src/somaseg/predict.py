@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 from torchvision.ops import batched_nms, nms
 
 from somaseg.config import DetectSettings, ModelSettings, PostprocessSettings
-from somaseg.data.normalize import normalize
+from somaseg.data.normalize import to_grey
+from somaseg.inputs import prepare
 from somaseg.instances import Instances, Prediction
 from somaseg.models import boxes as bx
 from somaseg.models.cascade import Detector
@@ -30,15 +30,15 @@ def bf16_is_fast(device: torch.device) -> bool:
 
 
 def detect(
-    detector: Detector, images: Sequence[NDArray[np.float32]], settings: ModelSettings, bf16: bool, device: torch.device
+    detector: Detector, images: Sequence[NDArray[Any]], settings: ModelSettings, bf16: bool, device: torch.device
 ) -> list[Prediction]:
-    """Run a detector on normalised images (H, W); see `Prediction` for what comes back.
+    """Run a detector on images (H, W) or (H, W, C) with pixels; see `Prediction` for what comes back.
 
     Warns when an image reaches the cap on detections.
     """
     cfg = settings.detect
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        inputs = [_scaled(image, cfg.scale).to(device) for image in images]
+        inputs = [prepare(image, settings).to(device) for image in images]
         features = detector.features(inputs)
         proposals = [boxes for boxes, _ in detector.propose(features)]
         kept = [_screen(b, p, i, cfg) for (b, p), i in zip(detector.refine(features, proposals), inputs, strict=True)]
@@ -49,7 +49,7 @@ def detect(
             warnings.warn(
                 f"detections reached their cap of {cfg.max_detections}: raise detect.max_detections, or cells may be missing", stacklevel=2
             )
-        height, width = image.shape
+        height, width = image.shape[:2]
         back = torch.tensor([width / given.shape[2], height / given.shape[1]] * 2, device=boxes.device)
         predictions.append(
             Prediction(
@@ -62,12 +62,6 @@ def detect(
             )
         )
     return predictions
-
-
-def _scaled(image: NDArray[np.float32], scale: float) -> Tensor:
-    height, width = (max(1, round(side * scale)) for side in image.shape)
-    tensor = torch.from_numpy(np.ascontiguousarray(image))[None, None]
-    return functional.interpolate(tensor, size=(height, width), mode="bilinear", align_corners=False, antialias=scale < 1)[0]
 
 
 def _screen(boxes: Tensor, probabilities: Tensor, image: Tensor, cfg: DetectSettings) -> tuple[Tensor, Tensor, Tensor]:
@@ -106,16 +100,20 @@ class Segmenter:
         self.bf16 = bf16_is_fast(self.device)
         self._model = checkpoint.model.to(self.device)
 
+    @property
+    def about(self) -> dict[str, dict[str, Any]]:
+        """Settings of the network and of the views, and the thresholds, as JSON takes them."""
+        return {"model": self.model_settings.model_dump(mode="json"), "tta": {}, "postprocess": self.settings.model_dump(mode="json")}
+
     def predict(self, image: NDArray[Any]) -> Prediction:
         """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float (see `somaseg.data.normalize`)."""
-        grey = normalize(image)
-        if not grey.size:
-            height, width = grey.shape
+        if not image.size:
+            height, width = to_grey(image).shape
             none = np.zeros(0, np.float32)
             return Prediction(
                 (height, width), none.reshape(0, 4), none, none.astype(np.int64), np.zeros((0, 28, 28), np.float16), self.classes
             )
-        return detect(self._model, [grey], self.model_settings, self.bf16, self.device)[0]
+        return detect(self._model, [image], self.model_settings, self.bf16, self.device)[0]
 
     def segment(self, image: NDArray[Any]) -> Instances:
         """The cells of an image (H, W) or (H, W, C), best first."""

@@ -23,7 +23,6 @@ from somaseg.data.annotations import read_annotations
 from somaseg.data.dataset import Crops, Steps, collate
 from somaseg.data.groups import grouped
 from somaseg.data.images import read_image
-from somaseg.data.normalize import normalize
 from somaseg.data.samples import Sample, with_classes
 from somaseg.data.splits import make_folds
 from somaseg.errors import InputError, MissingExtraError
@@ -113,7 +112,7 @@ class Trainer(pl.LightningModule):
 
 def score_sample(model: CascadeMaskRCNN, sample: Sample, config: Config, device: torch.device) -> tuple[Instances, Instances, str]:
     """What the model finds in an annotated image, its truth, and its cell type."""
-    image = normalize(read_image(sample.image).array)
+    image = read_image(sample.image).array
     prediction = detect(model.eval(), [image], config.model, config.train.bf16 and bf16_is_fast(device), device)[0]
     return postprocess(prediction, config.postprocess), sample.instances, sample.cell_type or ""
 

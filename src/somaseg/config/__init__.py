@@ -1,9 +1,30 @@
 """Every setting, as frozen pydantic models: a typo is an error that names the field."""
 
 from somaseg.config.base import Settings, load_settings, override
-from somaseg.config.model import BackboneSettings, DetectSettings, HeadSettings, ModelSettings, RpnSettings
+from somaseg.config.model import (
+    X152,
+    BackboneSettings,
+    DetectSettings,
+    HeadSettings,
+    InputSettings,
+    ModelSettings,
+    ResNeXtSettings,
+    RpnSettings,
+    TimmSettings,
+)
 from somaseg.config.postprocess import PostprocessSettings
-from somaseg.config.training import AugmentSettings, TrainSettings
+from somaseg.config.training import (
+    AdamWSettings,
+    AugmentSettings,
+    CosineSchedule,
+    EdgeSettings,
+    FlatSchedule,
+    MultiStepSchedule,
+    PasteSettings,
+    SgdSettings,
+    TrainSettings,
+    ZoomSettings,
+)
 
 
 class SegmentSettings(Settings):
@@ -22,17 +43,29 @@ class Config(Settings):
 
 
 __all__ = [
+    "X152",
+    "AdamWSettings",
     "AugmentSettings",
     "BackboneSettings",
     "Config",
+    "CosineSchedule",
     "DetectSettings",
+    "EdgeSettings",
+    "FlatSchedule",
     "HeadSettings",
+    "InputSettings",
     "ModelSettings",
+    "MultiStepSchedule",
+    "PasteSettings",
     "PostprocessSettings",
+    "ResNeXtSettings",
     "RpnSettings",
     "SegmentSettings",
     "Settings",
+    "SgdSettings",
+    "TimmSettings",
     "TrainSettings",
+    "ZoomSettings",
     "load_settings",
     "override",
 ]

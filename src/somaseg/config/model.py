@@ -1,28 +1,103 @@
 """Settings of the network."""
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from somaseg.config.base import Probability, Settings
 
 
-class BackboneSettings(Settings):
-    """A timm network and the pyramid on it.
+class InputSettings(Settings):
+    """What the network is given for a grey image.
 
     Attributes:
-        name: timm's name of the network.
-        strides: strides of the features that enter the pyramid, fine to coarse.
-        freeze_at: 0 trains all; 1 holds the stem; n holds the stem and the first n - 1 stages (timm EfficientNets).
-        fpn_width: channels of every level.
-        fpn_norm: "GN" or "" for none.
+        values: "standard" takes each image less its mean over its deviation; "grey8" takes grey values 0 to 255: 8-bit images as
+            they are, others stretched (`somaseg.data.normalize`).
+        channels: how many equal channels the grey image becomes.
+        mean, std: subtracted from each channel, and its divisor, before the image is padded with zeros.
     """
 
+    values: Literal["standard", "grey8"] = "standard"
+    channels: Literal[1, 3] = 1
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
+
+    @model_validator(mode="after")
+    def _one_value_a_channel(self) -> Self:
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(f"give mean and std one value for each of the {self.channels} channels")
+        return self
+
+
+class TimmSettings(Settings):
+    """A timm network.
+
+    Attributes:
+        name: timm's name of it.
+        freeze_at: 0 trains all; 1 holds the stem; n holds the stem and the first n - 1 stages (timm EfficientNets).
+    """
+
+    kind: Literal["timm"] = "timm"
     name: str = "tf_efficientnet_lite0"
-    strides: tuple[int, ...] = (4, 8, 16, 32)
     freeze_at: int = Field(default=2, ge=0)
+
+
+Deformable = Literal["", "plain", "modulated"]
+
+
+class ResNeXtSettings(Settings):
+    """A ResNeXt (Xie et al. 2017) as Detectron2 builds it; the default is ResNeXt-152 32x8d with deformable convolutions.
+
+    Attributes:
+        blocks: bottleneck blocks of the stages res2 to res5.
+        groups, group_width: of the 3 x 3 convolutions; the width of a group is that of res2 and doubles with each stage.
+        stem_width: channels of the stem.
+        out_width: channels that res2 gives; they double with each stage.
+        deformable: which 3 x 3 convolutions are deformable, by stage: "" none, "plain" (Dai et al. 2017), "modulated" (Zhu et al. 2019).
+        norm: "FrozenBN" is a batch norm whose weights and statistics stay as they are; "BN" trains; "GN" is group norm.
+        freeze_at: 0 trains all; 1 holds the stem; n the stem and the stages up to res`n`.
+        recompute: keep only the blocks' inputs for the backward pass and compute the rest again: less memory, more time.
+    """
+
+    kind: Literal["resnext"] = "resnext"
+    blocks: tuple[int, int, int, int] = (3, 8, 36, 3)
+    groups: int = Field(default=32, ge=1)
+    group_width: int = Field(default=8, ge=1)
+    stem_width: int = Field(default=64, ge=1)
+    out_width: int = Field(default=256, ge=1)
+    deformable: tuple[Deformable, Deformable, Deformable, Deformable] = ("", "plain", "plain", "plain")
+    norm: Literal["FrozenBN", "BN", "GN"] = "FrozenBN"
+    freeze_at: int = Field(default=2, ge=0, le=5)
+    recompute: bool = False
+
+    @model_validator(mode="after")
+    def _batches_count_once(self) -> Self:
+        if self.recompute and self.norm == "BN":
+            raise ValueError("recompute would enter every batch into the statistics of norm BN twice: give FrozenBN or GN")
+        return self
+
+
+class BackboneSettings(Settings):
+    """A trunk and the pyramid on it (FPN, Lin et al. 2017).
+
+    Attributes:
+        trunk: the network that gives the features.
+        strides: strides of the features that enter the pyramid, fine to coarse.
+        fpn_width: channels of every level.
+        fpn_norm: "GN" or "" for none.
+        extra_level: add a level of twice the coarsest stride, which only proposals read.
+    """
+
+    trunk: Annotated[TimmSettings | ResNeXtSettings, Field(discriminator="kind")] = TimmSettings()
+    strides: tuple[int, ...] = (4, 8, 16, 32)
     fpn_width: int = Field(default=96, ge=8)
     fpn_norm: Literal["", "GN"] = ""
+    extra_level: bool = False
+
+    @property
+    def level_strides(self) -> tuple[int, ...]:
+        """Strides of all levels, the extra one with them."""
+        return (*self.strides, 2 * max(self.strides)) if self.extra_level else self.strides
 
 
 class RpnSettings(Settings):
@@ -87,6 +162,8 @@ class DetectSettings(Settings):
 
     Attributes:
         scale: size of the network's input over the size of the image.
+        shortest_edge: if given, the side in pixels that the shorter side becomes, in place of `scale`.
+        longest_edge: with it, the longer side becomes no longer than this.
         score_thresh: detections below are not kept; low, since post-processing screens.
         nms_iou: box overlap at which of two detections one goes; loose, since masks decide later.
         per_class: True keeps a detection for every class above the threshold (Detectron2's way); False one a box,
@@ -95,17 +172,55 @@ class DetectSettings(Settings):
     """
 
     scale: float = Field(default=1.5, gt=0)
+    shortest_edge: int | None = Field(default=None, ge=1)
+    longest_edge: int | None = Field(default=None, ge=1)
     score_thresh: Probability = 0.05
     nms_iou: Probability = 0.6
     per_class: bool = False
     max_detections: int = Field(default=1500, ge=1)
+
+    @model_validator(mode="after")
+    def _a_limit_needs_a_size(self) -> Self:
+        if self.longest_edge is not None and self.shortest_edge is None:
+            raise ValueError("longest_edge limits what shortest_edge asks for: give shortest_edge too")
+        return self
 
 
 class ModelSettings(Settings):
     """A Cascade Mask R-CNN, whole: classes, parts, and how it detects."""
 
     classes: tuple[str, ...] = ("shsy5y", "astro", "cort")
+    input: InputSettings = InputSettings()
     backbone: BackboneSettings = BackboneSettings()
     rpn: RpnSettings = RpnSettings()
     heads: HeadSettings = HeadSettings()
     detect: DetectSettings = DetectSettings()
+
+
+# cascade_mask_rcnn_X_152_32x8d_FPN_IN5k_gn_dconv of Detectron2's model zoo (docs/method.md).
+X152 = ModelSettings(
+    input=InputSettings(values="grey8", channels=3, mean=(103.53, 116.28, 123.675), std=(1.0, 1.0, 1.0)),
+    backbone=BackboneSettings(trunk=ResNeXtSettings(), fpn_width=256, extra_level=True),
+    rpn=RpnSettings(
+        sizes=((32,), (64,), (128,), (256,), (512,)),
+        positive_iou=0.7,
+        pre_nms=1000,
+        post_nms=1000,
+        train_pre_nms=2000,
+        train_post_nms=2000,
+    ),
+    heads=HeadSettings(
+        samples=512,
+        positive_share=0.25,
+        canonical_size=224,
+        box_convs=4,
+        box_conv_width=256,
+        box_fcs=1,
+        box_fc_width=1024,
+        mask_convs=8,
+        mask_width=256,
+        mask_samples=0,
+        norm="GN",
+    ),
+    detect=DetectSettings(shortest_edge=800, longest_edge=1333, nms_iou=0.5, per_class=True, max_detections=100),
+)

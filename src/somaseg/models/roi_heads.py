@@ -119,7 +119,14 @@ class Matched:
 
 
 class RoiHeads(nn.Module):
-    """Refines proposals stage by stage and draws the masks."""
+    """Refines proposals stage by stage and draws the masks.
+
+    Args:
+        settings: of the heads.
+        channels: of every level.
+        strides: of the levels that are pooled from, fine to coarse; a pyramid's levels beyond them are not read.
+        classes: how many.
+    """
 
     def __init__(self, settings: HeadSettings, channels: int, strides: tuple[int, ...], classes: int) -> None:
         super().__init__()
@@ -128,6 +135,10 @@ class RoiHeads(nn.Module):
         self.box_head = nn.ModuleList(BoxHead(settings, channels) for _ in stages)
         self.box_predictor = nn.ModuleList(BoxPredictor(self.box_head[s].width, classes) for s in stages)  # type: ignore[arg-type]
         self.mask_head = MaskHead(settings, channels, classes)
+
+    def planes(self, levels: list[Tensor]) -> Planes:
+        """The levels that are pooled from."""
+        return Planes.from_levels(levels[: len(self.strides)])
 
     def pool(self, planes: Planes, images: int, boxes: Boxes, bins: int) -> Tensor:
         """Features (R, C, bins, bins) of each box, from the level that fits its size."""
@@ -148,7 +159,7 @@ class RoiHeads(nn.Module):
 
     def refine(self, levels: list[Tensor], boxes: list[Tensor], sizes: list[Size]) -> tuple[list[Tensor], list[Tensor]]:
         """Final boxes (R, 4) and class probabilities (R, K + 1), averaged over the stages, for each image."""
-        planes, now, probabilities = Planes.from_levels(levels), Boxes.join(boxes), []
+        planes, now, probabilities = self.planes(levels), Boxes.join(boxes), []
         for number in range(len(self.settings.ious)):
             if number:
                 now = self._clipped(now, sizes)
@@ -160,7 +171,7 @@ class RoiHeads(nn.Module):
 
     def segment(self, levels: list[Tensor], boxes: list[Tensor], labels: list[Tensor]) -> list[Tensor]:
         """Mask probabilities (R, 28, 28) of each box's class, for each image."""
-        planes, now = Planes.from_levels(levels), Boxes.join(boxes)
+        planes, now = self.planes(levels), Boxes.join(boxes)
         label = torch.cat(labels)
         parts = []
         for chunk in torch.split(torch.arange(len(label), device=label.device), 256):  # bounds the memory of 14 x 14 features
@@ -171,7 +182,7 @@ class RoiHeads(nn.Module):
 
     def losses(self, levels: list[Tensor], proposals: list[Tensor], sizes: list[Size], targets: list[Target]) -> dict[str, Tensor]:
         """Losses of all stages and of the masks."""
-        planes = Planes.from_levels(levels)
+        planes = self.planes(levels)
         matched = self.sample([torch.cat([p, t["boxes"]]) for p, t in zip(proposals, targets, strict=True)], targets)
         losses = self.mask_loss(planes, matched, targets)
         moved = matched.boxes.xyxy
