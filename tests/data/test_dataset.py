@@ -5,10 +5,10 @@ import torch
 
 from drawing import draw
 from somaseg.config import AugmentSettings, Config, TrainSettings
-from somaseg.data.augment import Scene
 from somaseg.data.dataset import Crops, Steps, as_tensors, collate
 from somaseg.data.normalize import normalize
 from somaseg.data.samples import Sample
+from somaseg.data.scene import Scene
 from somaseg.errors import InputError
 from somaseg.instances import Instances
 
