@@ -25,7 +25,8 @@ from somaseg.config import PostprocessSettings
 from somaseg.instances import Prediction
 from somaseg.postprocess import postprocess
 
-SETTINGS = PostprocessSettings(score_thresh={"default": 0.05}, rank_by_mask=False)
+STEPS = ("vote", "screen", "paste", "mask_nms", "fill_holes", "overlaps", "pieces", "min_area")
+SETTINGS = PostprocessSettings(steps=STEPS, score_thresh={"default": 0.05})
 
 
 def detections(count: int, cells: int, size: tuple[int, int], seed: int = 0) -> Prediction:

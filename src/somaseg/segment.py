@@ -191,7 +191,7 @@ def _segment_file(
                 prediction = segmenter.predict(frame.array)
             cells, steps = postprocess_with_report(prediction, settings)
             seconds = round(time.perf_counter() - begin, 4)
-            info = {"made_from": made_from, "seconds": seconds, "steps": asdict(steps), "warnings": [str(w.message) for w in caught]}
+            info = {"made_from": made_from, "seconds": seconds, "steps": steps, "warnings": [str(w.message) for w in caught]}
             results.write(name, frame, cells, info)
         yield name, frame.page, done
         begin = time.perf_counter()
