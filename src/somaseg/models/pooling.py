@@ -135,11 +135,15 @@ class _SparseProduct(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        starts, columns, weights = ctx.saved_tensors
-        arrays = (weights.cpu().numpy(), columns.cpu().numpy(), starts.cpu().numpy())
-        matrix = sparse.csr_matrix(arrays, shape=(len(starts) - 1, ctx.height))
-        # The CSC arrays of a matrix are the CSR arrays of its transpose.
-        return _product(*_csr_tensors(matrix.tocsc(), weights.device), grads[0]), None, None, None
+        return transposed_product(*ctx.saved_tensors, grads[0], ctx.height), None, None, None
+
+
+def transposed_product(starts: Tensor, columns: Tensor, weights: Tensor, rows: Tensor, height: int) -> Tensor:
+    """The transpose of a CSR matrix of `height` columns times `rows`; both cores work, where scattering rows would not."""
+    arrays = (weights.cpu().numpy(), columns.cpu().numpy(), starts.cpu().numpy())
+    matrix = sparse.csr_matrix(arrays, shape=(len(starts) - 1, height))
+    # The CSC arrays of a matrix are the CSR arrays of its transpose.
+    return _product(*_csr_tensors(matrix.tocsc(), weights.device), rows)
 
 
 def _csr_tensors(matrix: Any, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
