@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
-from torchvision.ops import deform_conv2d
 
 from somaseg.config import ResNeXtSettings
 from somaseg.errors import InputError
+from somaseg.models.deform import deform_conv2d
 from somaseg.models.layers import ConvBlock, Norm
 
 STAGES = {4: "res2", 8: "res3", 16: "res4", 32: "res5"}
@@ -59,7 +59,8 @@ class Bottleneck(nn.Module):
         offset, strength = moves[:, : 2 * TAPS], moves[:, 2 * TAPS :]
         weight, bias = conv.folded()
         mask = strength.sigmoid() if strength.shape[1] else None
-        return conv.finish(deform_conv2d(x, offset, weight, bias, conv.stride, conv.padding, mask=mask))
+        moved = deform_conv2d(x, offset, weight, bias, mask, conv.stride[0], conv.padding[0], groups=conv.groups)
+        return conv.finish(moved)
 
 
 class ResNeXt(nn.Module):
