@@ -89,8 +89,8 @@ def torchvision_model(config: Config, frozen: set[str], own_heads: bool) -> Mask
     levels, classes = len(cfg.backbone.strides), len(cfg.classes) + 1
     return MaskRCNN(
         TimmPyramid(config, frozen),
-        min_size=config.augment.crop,
-        max_size=config.augment.crop,
+        min_size=config.augment.size.side,
+        max_size=config.augment.size.side,
         image_mean=[0.0],
         image_std=[1.0],
         _skip_resize=True,

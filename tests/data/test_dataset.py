@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from drawing import draw
-from somaseg.config import AugmentSettings, Config, TrainSettings
+from somaseg.config import AugmentSettings, Config, InputSettings, ModelSettings, PasteSettings, TrainSettings, ZoomSettings
 from somaseg.data.dataset import Crops, Steps, as_tensors, collate
 from somaseg.data.normalize import normalize
 from somaseg.data.samples import Sample
@@ -13,7 +13,7 @@ from somaseg.errors import InputError
 from somaseg.instances import Instances
 
 CLASSES = ("round", "long")
-CONFIG = Config(augment=AugmentSettings(crop=32, scale=(0.8, 1.2)), train=TrainSettings(steps=5, batch=4, seed=3))
+CONFIG = Config(augment=AugmentSettings(size=ZoomSettings(side=32, factor=(0.8, 1.2))), train=TrainSettings(steps=5, batch=4, seed=3))
 
 
 def with_train(**changes):
@@ -60,8 +60,8 @@ def test_a_scene_without_cells_as_tensors():
 def test_crops_are_normalised_squares_with_their_truth(samples):
     crops = Crops(samples, CONFIG)
     assert len(crops) == 20
-    assert crops.images[0].dtype == np.float16
-    np.testing.assert_array_equal(crops.images[0], normalize(imageio.imread(samples[0].image)).astype(np.float16))
+    assert crops.scenes[0].image.dtype == np.float16
+    np.testing.assert_array_equal(crops.scenes[0].image, normalize(imageio.imread(samples[0].image)).astype(np.float16))
     images, truths = collate([crops[i] for i in range(8)])
     assert {(tuple(image.shape), image.dtype) for image in images} == {((1, 32, 32), torch.float32)}
     assert sum(len(truth["boxes"]) for truth in truths) > 8
@@ -83,6 +83,60 @@ def test_a_crop_depends_on_seed_and_number_alone(samples):
     assert all(same(a, b) for a, b in zip(forwards, backwards, strict=True))
     assert not same(forwards[0], forwards[1])
     assert not same(forwards[0], Crops(samples, with_train(seed=4))[0])
+
+
+def test_crops_of_the_default_settings_stay_what_they_were(samples):
+    # A run that was begun with an older version goes on with these crops.
+    crops = Crops(samples, Config(train=TrainSettings(seed=3)))
+    ramp = np.linspace(-1, 1, 384 * 384)
+    known = [(-16.282, 4511, 1780, 6), (-64.886, 4655, 1159, 6), (-3.091, 4694, 2067, 6), (-34.067, 4634, 2385, 6)]
+    for index, (image_sum, boxes, pixels, cells) in enumerate(known):
+        image, truth = crops[index]
+        assert (image.double().numpy().ravel() * ramp).sum() == pytest.approx(image_sum, abs=2e-3)
+        assert (int(truth["mask_boxes"].sum()), int(truth["mask_pixels"].sum()), len(truth["labels"])) == (boxes, pixels, cells)
+
+
+def pasting(**changes):
+    return CONFIG.model_copy(update={"augment": CONFIG.augment.model_copy(update={"paste": PasteSettings(**changes)})})
+
+
+def donors(crops, chosen, members):
+    """The donors of many draws."""
+    return [crops._donors(chosen, members, np.random.default_rng(seed)) for seed in range(60)]
+
+
+def test_donors_are_images_of_the_type_or_the_mirrored_image(samples):
+    crops = Crops(samples, pasting(share=0.5, flip_share=0.25))
+    drawn = donors(crops, 0, [0, 2])
+    others = [d[0] for d in drawn if d and any(d[0] is scene for scene in crops.scenes)]
+    flipped = [d[0] for d in drawn if d and all(d[0] is not scene for scene in crops.scenes)]
+    assert {id(d) for d in others} == {id(crops.scenes[0]), id(crops.scenes[2])}
+    np.testing.assert_array_equal(flipped[0].image, crops.scenes[0].image[:, ::-1])
+    assert 20 <= len(others) <= 40
+    assert 8 <= len(flipped) <= 24
+
+
+def test_images_that_are_left_out_neither_take_nor_give_cells(samples):
+    crops = Crops(samples, pasting(share=0.5, flip_share=0.5, leave_out=("2*",)))
+    assert crops.pastes == [True, True, False]
+    assert not any(donors(crops, 2, [0, 2]))
+    assert all(d for d in donors(crops, 0, [0, 2]))
+    assert all(d[0] is not crops.scenes[2] for d in donors(crops, 0, [0, 2]))
+
+
+def test_grey_values_keep_their_mean_and_deviation(samples):
+    grey = CONFIG.model_copy(update={"model": ModelSettings(input=InputSettings(values="grey8"))})
+    scene = Crops(samples, grey).scenes[0]
+    image = imageio.imread(samples[0].image)
+    np.testing.assert_array_equal(scene.image, image)
+    assert (scene.mean, scene.deviation) == (pytest.approx(image.mean()), pytest.approx(image.std()))
+    assert (Crops(samples, CONFIG).scenes[0].mean, Crops(samples, CONFIG).scenes[0].deviation) == (0, 1)
+
+
+def test_every_image_is_drawn_as_often_on_demand(samples):
+    assert Crops(samples, with_train(draw="images")).chances.tolist() == [1 / 3, 2 / 3]
+    weighted = Crops(samples, with_train(draw="images", type_weights={"long": 4.0}))
+    assert weighted.chances.tolist() == pytest.approx([2 / 3, 1 / 3])
 
 
 @pytest.mark.parametrize(("weights", "labels"), [({"round": 0.0}, {1}), ({"long": 0.0}, {0}), ({}, {0, 1})])

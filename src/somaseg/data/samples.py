@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from somaseg.class_names import plain
 from somaseg.errors import InputError
 from somaseg.instances import Instances
 
@@ -77,18 +78,22 @@ class Problem:
 
 
 def with_classes(sample: Sample, classes: Sequence[str]) -> Sample:
-    """The sample with its labels numbered after `classes`, matched by name.
+    """The sample with its labels numbered after `classes`, matched by name (see `class_names.plain`), and its cell type named so.
 
     Raises:
         InputError: when the sample has a cell of a class that is not among them.
     """
     own = sample.instances.classes
-    present = {own[label] for label in np.unique(sample.instances.labels)}
-    if not present <= set(classes):
+    known = {plain(name): number for number, name in enumerate(classes)}
+    number = np.array([known.get(plain(name), -1) for name in own], np.int64)
+    unknown = {own[label] for label in np.unique(sample.instances.labels) if number[label] < 0}
+    if unknown:
         raise InputError(
-            f"{sample.image}: has cells of class {', '.join(sorted(present - set(classes)))}, model.classes are {', '.join(classes)}: "
+            f"{sample.image}: has cells of class {', '.join(sorted(unknown))}, model.classes are {', '.join(classes)}: "
             "name all classes of the annotations in model.classes"
         )
-    number = np.array([classes.index(name) if name in classes else -1 for name in own], np.int64)
     cells = replace(sample.instances, classes=tuple(classes), labels=number[sample.instances.labels])
-    return replace(sample, instances=cells)
+    cell_type = sample.cell_type
+    if cell_type is not None and plain(cell_type) in known:
+        cell_type = classes[known[plain(cell_type)]]
+    return replace(sample, instances=cells, cell_type=cell_type)

@@ -61,9 +61,7 @@ def _zoomed(settings: ZoomSettings, random: np.random.Generator) -> tuple[mk.Siz
     return (settings.side, settings.side), np.full(2, settings.side / factor / 2), np.eye(2) / factor
 
 
-def _resized(
-    settings: EdgeSettings, shape: tuple[int, ...], random: np.random.Generator
-) -> tuple[mk.Size, Pair, NDArray[np.float64]]:
+def _resized(settings: EdgeSettings, shape: tuple[int, ...], random: np.random.Generator) -> tuple[mk.Size, Pair, NDArray[np.float64]]:
     """As `_zoomed`; the sides of the crop round as Detectron2's do."""
     cropped = max(1, int(shape[0] * settings.crop + 0.5)), max(1, int(shape[1] * settings.crop + 0.5))
     if settings.draw == "choice":

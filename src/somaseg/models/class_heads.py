@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from somaseg.class_names import plain
 from somaseg.errors import InputError
 
 # Rows of these layers stand for classes; the scores have one more, the background, as their last. The deviation is that of new layers.
@@ -65,13 +66,13 @@ def adapt_classes(
     Raises:
         InputError: when the class layers have another number of rows than there are source classes, or `mapping` names no class.
     """
-    names = {_plain(name): i for i, name in enumerate(source_classes or ())}
+    names = {plain(name): i for i, name in enumerate(source_classes or ())}
     mapping = mapping or {}
     for ours, theirs in mapping.items():
-        if ours not in classes or _plain(theirs) not in names:
+        if ours not in classes or plain(theirs) not in names:
             known = list(source_classes or ())
             raise InputError(f"mapping of classes: {ours} from {theirs}: expected one of {list(classes)} from one of {known}")
-    rows = [names.get(_plain(mapping.get(name, name))) for name in classes]
+    rows = [names.get(plain(mapping.get(name, name))) for name in classes]
     generator = torch.Generator().manual_seed(seed)
     result = dict(state)
     for name, tensor in state.items():
@@ -99,7 +100,3 @@ def adapt_classes(
         tuple(name for name, row in zip(classes, rows, strict=True) if row is None),
         tuple(name for i, name in enumerate(sources) if i not in rows),
     )
-
-
-def _plain(name: str) -> str:
-    return "".join(c for c in name.lower() if c.isalnum())
