@@ -49,6 +49,7 @@ from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.postprocess import postprocess
 from somaseg.predict import Segmenter, bf16_is_fast, detect
 from somaseg.segment import run
+from somaseg.views import View
 
 CPU = torch.device("cpu")
 SHORT_SIDE = 800  # of both peers' own resizing
@@ -132,7 +133,7 @@ def cascade_peer(name: str, scale: float, bf16: bool, model: CascadeMaskRCNN, pr
     def forward(image: NDArray[Any]) -> int:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="detections reached their cap")
-            return len(detect(model, [normalize(image)], settings, bf16, CPU)[0])
+            return len(detect(View(model, settings), [image], bf16, CPU)[0])
 
     return Peer(name, forward, proposals)
 

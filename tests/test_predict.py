@@ -13,6 +13,7 @@ from somaseg.errors import InputError
 from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.models.checkpoint import Checkpoint, save_checkpoint
 from somaseg.predict import Segmenter, detect, load
+from somaseg.views import View
 from tiny import TINY
 
 CPU = torch.device("cpu")
@@ -80,7 +81,7 @@ def test_screening_keeps_one_class_a_box():
     boxes = [[0.0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 40, 10], [20, 20, 30, 30], [50, 5, 60, 15], [5, 5, 5, 9]]
     probabilities = [[0.5, 0.1, 0.4], [0.2, 0.6, 0.2], [0.3, 0.4, 0.3], [0.04, 0.05, 0.91], [0.9, 0, 0.1], [0.9, 0, 0.1]]
     oracle = Oracle(boxes, probabilities)
-    (found,) = detect(oracle, [np.zeros((40, 48), np.float32)], settings(nms_iou=0.5), bf16=False, device=CPU)
+    (found,) = detect(View(oracle, settings(nms_iou=0.5)), [np.zeros((40, 48), np.float32)], bf16=False, device=CPU)
     # The first loses to the second, the fourth is too faint, the fifth outside the image, the sixth empty.
     assert found.boxes.tolist() == [[0, 0, 10, 9], [20, 0, 40, 10]]
     assert found.scores.tolist() == pytest.approx([0.8, 0.7])
@@ -99,7 +100,7 @@ def test_screening_keeps_one_class_a_box():
 
 def test_screening_by_class():
     oracle = Oracle([[0.0, 0, 10, 10], [0, 0, 10, 9]], [[0.5, 0.1, 0.4], [0.2, 0.6, 0.2]])
-    (found,) = detect(oracle, [np.zeros((40, 48), np.float32)], settings(nms_iou=0.5, per_class=True), bf16=False, device=CPU)
+    (found,) = detect(View(oracle, settings(nms_iou=0.5, per_class=True)), [np.zeros((40, 48), np.float32)], bf16=False, device=CPU)
     # Every class has its own NMS; .1 is not above the threshold.
     assert found.boxes.tolist() == [[0, 0, 10, 9], [0, 0, 10, 10]]
     assert found.scores.tolist() == pytest.approx([0.6, 0.5])
@@ -111,7 +112,7 @@ def test_screening_by_class():
 )
 def test_boxes_come_back_in_pixels_of_the_image(scale, size, given):
     oracle = Oracle([[0.0, 0, given[1], given[0]], [0, 0, given[1] / 2, given[0] / 4]], [[0.9, 0, 0.1], [0.8, 0, 0.2]])
-    (found,) = detect(oracle, [np.ones(size, np.float32)], settings(scale=scale), bf16=False, device=CPU)
+    (found,) = detect(View(oracle, settings(scale=scale)), [np.ones(size, np.float32)], bf16=False, device=CPU)
     assert oracle.given[0].shape == (1, *given)
     height, width = size
     np.testing.assert_allclose(found.boxes, [[0, 0, width, height], [0, 0, width / 2, height / 4]], rtol=1e-6)
@@ -121,11 +122,11 @@ def test_reaching_the_cap_warns():
     oracle = Oracle([[0.0, 0, 8, 8], [10, 0, 18, 8], [20, 0, 28, 8]], [[0.2, 0.3, 0.5], [0.9, 0, 0.1], [0.7, 0, 0.3]])
     image = np.zeros((32, 32), np.float32)
     with pytest.warns(UserWarning, match=r"cap of 2: raise detect\.max_detections"):
-        (found,) = detect(oracle, [image], settings(max_detections=2), bf16=False, device=CPU)
+        (found,) = detect(View(oracle, settings(max_detections=2)), [image], bf16=False, device=CPU)
     assert found.scores.tolist() == pytest.approx([0.9, 0.7])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert len(detect(oracle, [image], settings(max_detections=4), bf16=False, device=CPU)[0]) == 3
+        assert len(detect(View(oracle, settings(max_detections=4)), [image], bf16=False, device=CPU)[0]) == 3
 
 
 @pytest.mark.parametrize("bf16", [False, True])
@@ -133,7 +134,7 @@ def test_reaching_the_cap_warns():
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (33, 47), (64, 64)])
 def test_detections_lie_inside_images_of_any_size(tiny_model, size, scale, bf16):
     image = np.random.default_rng(0).normal(size=size).astype(np.float32)
-    (found,) = detect(tiny_model, [image], settings(scale=scale, score_thresh=0), bf16, CPU)
+    (found,) = detect(View(tiny_model, settings(scale=scale, score_thresh=0)), [image], bf16, CPU)
     assert found.size == size
     assert len(found) > 0
     x0, y0, x1, y1 = found.boxes.T
@@ -147,7 +148,7 @@ def test_detections_lie_inside_images_of_any_size(tiny_model, size, scale, bf16)
 
 @pytest.mark.parametrize("bf16", [False, True])
 def test_no_detection_at_all(tiny_model, bf16):
-    (found,) = detect(tiny_model, [np.zeros((40, 40), np.float32)], settings(score_thresh=1), bf16, CPU)
+    (found,) = detect(View(tiny_model, settings(score_thresh=1)), [np.zeros((40, 40), np.float32)], bf16, CPU)
     assert len(found) == 0
     assert found.mask_probs.shape == (0, 28, 28)
 
@@ -249,5 +250,5 @@ def test_bf16_is_used_where_the_processor_has_it(monkeypatch):
 
 def test_scores_of_the_network_are_probabilities_of_being_a_cell(tiny_model):
     # An untrained network gives each of the three classes about a third, so a cell has two thirds.
-    (found,) = detect(tiny_model, [np.zeros((64, 64), np.float32)], settings(score_thresh=0), bf16=False, device=CPU)
+    (found,) = detect(View(tiny_model, settings(score_thresh=0)), [np.zeros((64, 64), np.float32)], bf16=False, device=CPU)
     assert all(math.isclose(score, 2 / 3, abs_tol=0.1) for score in found.scores)

@@ -100,6 +100,7 @@ def segment(
 
     segmenter = load(weights)
     settings = override(SegmentSettings(postprocess=segmenter.settings), assignments or [])
+    segmenter.tta = settings.tta
     summary = run(paths, out, segmenter, settings.postprocess, kaggle, overlay, console)
     console.print(summary.text(), markup=False, highlight=False, soft_wrap=True)
     if summary.failures:

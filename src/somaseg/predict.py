@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.ops import batched_nms, nms
 
-from somaseg.config import DetectSettings, ModelSettings, PostprocessSettings
+from somaseg.config import DetectSettings, PostprocessSettings, TtaSettings
 from somaseg.data.normalize import to_grey
-from somaseg.inputs import prepare
+from somaseg.ensemble import Ensemble
 from somaseg.instances import Instances, Prediction
+from somaseg.masks import Size
 from somaseg.models import boxes as bx
 from somaseg.models.cascade import Detector
 from somaseg.models.checkpoint import Checkpoint, load_checkpoint
 from somaseg.postprocess import postprocess
+from somaseg.views import make_views
 
 
 def bf16_is_fast(device: torch.device) -> bool:
@@ -29,44 +31,40 @@ def bf16_is_fast(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def detect(
-    detector: Detector, images: Sequence[NDArray[Any]], settings: ModelSettings, bf16: bool, device: torch.device
-) -> list[Prediction]:
+def detect(detector: Detector[NDArray[Any]], images: Sequence[NDArray[Any]], bf16: bool, device: torch.device) -> list[Prediction]:
     """Run a detector on images (H, W) or (H, W, C) with pixels; see `Prediction` for what comes back.
 
     Warns when an image reaches the cap on detections.
     """
-    cfg = settings.detect
+    cfg = detector.settings.detect
+    sizes = [(image.shape[0], image.shape[1]) for image in images]
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        inputs = [prepare(image, settings).to(device) for image in images]
-        features = detector.features(inputs)
+        features = detector.features(images)
         proposals = [boxes for boxes, _ in detector.propose(features)]
-        kept = [_screen(b, p, i, cfg) for (b, p), i in zip(detector.refine(features, proposals), inputs, strict=True)]
+        kept = [_screen(b, p, size, cfg) for (b, p), size in zip(detector.refine(features, proposals), sizes, strict=True)]
         masks = detector.segment(features, [b for b, _, _ in kept], [label for _, _, label in kept])
     predictions = []
-    for image, given, (boxes, scores, labels), mask in zip(images, inputs, kept, masks, strict=True):
+    for size, (boxes, scores, labels), mask in zip(sizes, kept, masks, strict=True):
         if len(boxes) == cfg.max_detections:
             warnings.warn(
                 f"detections reached their cap of {cfg.max_detections}: raise detect.max_detections, or cells may be missing", stacklevel=2
             )
-        height, width = image.shape[:2]
-        back = torch.tensor([width / given.shape[2], height / given.shape[1]] * 2, device=boxes.device)
         predictions.append(
             Prediction(
-                size=(height, width),
-                boxes=(boxes * back).cpu().numpy(),
+                size=size,
+                boxes=boxes.cpu().numpy(),
                 scores=scores.float().cpu().numpy(),
                 labels=labels.cpu().numpy(),
                 mask_probs=mask.cpu().numpy().astype(np.float16),
-                classes=settings.classes,
+                classes=detector.settings.classes,
             )
         )
     return predictions
 
 
-def _screen(boxes: Tensor, probabilities: Tensor, image: Tensor, cfg: DetectSettings) -> tuple[Tensor, Tensor, Tensor]:
+def _screen(boxes: Tensor, probabilities: Tensor, size: Size, cfg: DetectSettings) -> tuple[Tensor, Tensor, Tensor]:
     """Boxes, scores and labels above the threshold, after NMS, best first, at most `max_detections`."""
-    boxes = bx.clip(boxes, (image.shape[1], image.shape[2]))
+    boxes = bx.clip(boxes, size)
     if cfg.per_class:
         keep, labels = torch.nonzero((probabilities[:, :-1] > cfg.score_thresh) & bx.nonempty(boxes)[:, None], as_tuple=True)
         boxes, scores = boxes[keep], probabilities[keep, labels]
@@ -88,6 +86,7 @@ class Segmenter:
         sha256: of the weights' file.
         classes: class names.
         settings: thresholds of `segment`; replace them to change what it keeps.
+        tta: the views in which the model sees an image, whose findings are averaged; one view at first.
     """
 
     def __init__(self, name: str, checkpoint: Checkpoint, device: str | None = None) -> None:
@@ -96,6 +95,7 @@ class Segmenter:
         self.model_settings = checkpoint.config.model
         self.classes = checkpoint.config.model.classes
         self.settings: PostprocessSettings = checkpoint.config.postprocess
+        self.tta = TtaSettings()
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.bf16 = bf16_is_fast(self.device)
         self._model = checkpoint.model.to(self.device)
@@ -103,7 +103,8 @@ class Segmenter:
     @property
     def about(self) -> dict[str, dict[str, Any]]:
         """Settings of the network and of the views, and the thresholds, as JSON takes them."""
-        return {"model": self.model_settings.model_dump(mode="json"), "tta": {}, "postprocess": self.settings.model_dump(mode="json")}
+        settings = {"model": self.model_settings, "tta": self.tta, "postprocess": self.settings}
+        return {name: given.model_dump(mode="json") for name, given in settings.items()}
 
     def predict(self, image: NDArray[Any]) -> Prediction:
         """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float (see `somaseg.data.normalize`)."""
@@ -113,7 +114,8 @@ class Segmenter:
             return Prediction(
                 (height, width), none.reshape(0, 4), none, none.astype(np.int64), np.zeros((0, 28, 28), np.float16), self.classes
             )
-        return detect(self._model, [image], self.model_settings, self.bf16, self.device)[0]
+        views = make_views(self._model, self.model_settings, self.tta)
+        return detect(views[0] if len(views) == 1 else Ensemble(views), [image], self.bf16, self.device)[0]
 
     def segment(self, image: NDArray[Any]) -> Instances:
         """The cells of an image (H, W) or (H, W, C), best first."""
@@ -126,9 +128,10 @@ def load(weights: str | Path = "default", device: str | None = None) -> Segmente
     Raises:
         InputError: when there are no such weights.
     """
-    name = str(weights)
-    bundled = resources.files("somaseg") / "weights" / f"{name}.safetensors"
-    if "/" not in name and bundled.is_file():
-        with resources.as_file(bundled) as path:
-            return Segmenter(name, load_checkpoint(path), device)
-    return Segmenter(name, load_checkpoint(Path(weights)), device)
+    return Segmenter(str(weights), load_checkpoint(weights_path(weights)), device)
+
+
+def weights_path(weights: str | Path) -> Path:
+    """The file of weights that come with somaseg, by name, or else the path itself."""
+    bundled = Path(str(resources.files("somaseg"))) / "weights" / f"{weights}.safetensors"
+    return bundled if "/" not in str(weights) and bundled.is_file() else Path(weights)

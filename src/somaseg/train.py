@@ -33,6 +33,7 @@ from somaseg.models.checkpoint import save_checkpoint
 from somaseg.postprocess import postprocess
 from somaseg.predict import bf16_is_fast, detect
 from somaseg.targets import Target
+from somaseg.views import View
 
 try:
     import pytorch_lightning as pl
@@ -113,7 +114,7 @@ class Trainer(pl.LightningModule):
 def score_sample(model: CascadeMaskRCNN, sample: Sample, config: Config, device: torch.device) -> tuple[Instances, Instances, str]:
     """What the model finds in an annotated image, its truth, and its cell type."""
     image = read_image(sample.image).array
-    prediction = detect(model.eval(), [image], config.model, config.train.bf16 and bf16_is_fast(device), device)[0]
+    prediction = detect(View(model.eval(), config.model), [image], config.train.bf16 and bf16_is_fast(device), device)[0]
     return postprocess(prediction, config.postprocess), sample.instances, sample.cell_type or ""
 
 

@@ -7,6 +7,7 @@ from somaseg.instances import Instances
 from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.postprocess import postprocess
 from somaseg.predict import detect
+from somaseg.views import View
 from tiny import TINY, target
 
 
@@ -124,7 +125,7 @@ def test_two_crops_can_be_learnt():
     model.eval()
     for seed in (0, 1):
         image, truth = discs(seed)
-        (found,) = detect(model, [image[0].numpy()], model.settings, bf16=False, device=torch.device("cpu"))
+        (found,) = detect(View(model), [image[0].numpy()], bf16=False, device=torch.device("cpu"))
         cells = postprocess(found, PostprocessSettings(score_thresh=0.4))
         assert cells.labels.tolist() == [seed, seed, seed]
         overlap = cells.iou(Instances.from_masks(dense(truth), model.settings.classes))

@@ -25,11 +25,13 @@ from somaseg.config.training import (
     TrainSettings,
     ZoomSettings,
 )
+from somaseg.config.views import TtaSettings
 
 
 class SegmentSettings(Settings):
     """What `segment` can be told with `--set`."""
 
+    tta: TtaSettings = TtaSettings()
     postprocess: PostprocessSettings = PostprocessSettings()
 
 
@@ -65,6 +67,7 @@ __all__ = [
     "SgdSettings",
     "TimmSettings",
     "TrainSettings",
+    "TtaSettings",
     "ZoomSettings",
     "load_settings",
     "override",

@@ -1,10 +1,12 @@
 """Cascade Mask R-CNN, whole, and the interface that every detector has."""
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from somaseg.config import ModelSettings
 from somaseg.models.backbone import Backbone
@@ -13,21 +15,28 @@ from somaseg.models.rpn import Rpn, Size
 from somaseg.targets import Target
 
 
-class Detector(Protocol):
-    """Features are opaque: nothing outside `models` and `train` looks inside them."""
+Image = TypeVar("Image", contravariant=True)
+
+
+class Detector(Protocol[Image]):
+    """Finds cells in images: a network in tensors that `somaseg.inputs.prepare` made, views and ensembles in arrays as they were read.
+
+    Boxes, given and returned, are in pixels of the images that `features` was given. Features are opaque: nothing outside `models`
+    and `train` looks inside them.
+    """
 
     settings: ModelSettings
 
-    def features(self, images: list[Tensor]) -> Any:
-        """Features of images (1, H, W) as `somaseg.inputs.prepare` gives them."""
+    def features(self, images: Sequence[Image]) -> Any:
+        """Features of the images."""
 
     def propose(self, features: Any) -> list[tuple[Tensor, Tensor]]:
-        """For each image boxes (R, 4) and objectness logits (R,)."""
+        """For each image boxes (R, 4) and objectness logits (R,), best first."""
 
-    def refine(self, features: Any, boxes: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    def refine(self, features: Any, boxes: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """For each image boxes (R, 4) and class probabilities (R, K + 1), background last."""
 
-    def segment(self, features: Any, boxes: list[Tensor], labels: list[Tensor]) -> list[Tensor]:
+    def segment(self, features: Any, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> list[Tensor]:
         """For each image mask probabilities (R, 28, 28)."""
 
 
@@ -53,16 +62,16 @@ class CascadeMaskRCNN(nn.Module):
         self.roi_heads = RoiHeads(settings.heads, backbone.fpn_width, backbone.strides, len(settings.classes))
         self.to(memory_format=torch.channels_last)
 
-    def pad(self, images: list[Tensor]) -> tuple[Tensor, list[Size]]:
+    def pad(self, images: Sequence[Tensor]) -> tuple[Tensor, list[Size]]:
         """Stack images (1, H, W) as `InputSettings` says, zero-padded right and below to one size that the coarsest stride divides."""
-        images = [(i - self.mean) / self.std for i in images]
+        images = [(i.to(self.mean.device) - self.mean) / self.std for i in images]
         sizes = [(i.shape[1], i.shape[2]) for i in images]
         step = max(self.settings.backbone.strides)
         height, width = (-(-max(s[axis] for s in sizes) // step) * step for axis in (0, 1))
         batch = torch.stack([functional.pad(i, (0, width - i.shape[2], 0, height - i.shape[1])) for i in images])
         return batch.contiguous(memory_format=torch.channels_last), sizes
 
-    def features(self, images: list[Tensor]) -> tuple[list[Tensor], list[Size]]:
+    def features(self, images: Sequence[Tensor]) -> tuple[list[Tensor], list[Size]]:
         """Pyramid levels of the padded batch, and the images' sizes in it."""
         batch, sizes = self.pad(images)
         return self.backbone(batch), sizes
@@ -72,17 +81,27 @@ class CascadeMaskRCNN(nn.Module):
         proposals: list[tuple[Tensor, Tensor]] = self.proposal_generator(*features)[0]
         return proposals
 
-    def refine(self, features: tuple[list[Tensor], list[Size]], boxes: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    def refine(self, features: tuple[list[Tensor], list[Size]], boxes: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """For each image boxes (R, 4) of the last stage and probabilities (R, K + 1) averaged over the stages."""
-        return list(zip(*self.roi_heads.refine(features[0], boxes, features[1]), strict=True))
+        return list(zip(*self.roi_heads.refine(features[0], list(boxes), features[1]), strict=True))
 
-    def segment(self, features: tuple[list[Tensor], list[Size]], boxes: list[Tensor], labels: list[Tensor]) -> list[Tensor]:
+    def segment(self, features: tuple[list[Tensor], list[Size]], boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> list[Tensor]:
         """For each image mask probabilities (R, 28, 28) of the boxes' classes."""
-        return self.roi_heads.segment(features[0], boxes, labels)
+        return self.roi_heads.segment(features[0], list(boxes), list(labels))
 
-    def forward(self, images: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:
-        """All losses of a batch; the total is their sum."""
-        levels, sizes = self.features(images)
+    def forward(self, images: list[Tensor], targets: list[Target], micro_batches: int = 1) -> dict[str, Tensor]:
+        """All losses of a batch; the total is their sum.
+
+        With several micro-batches only one at a time holds what the trunk's backward pass needs: it is computed again for each.
+        The heads see the whole batch, so the losses and their gradients are the same.
+        """
+        batch, sizes = self.pad(images)
+        if micro_batches == 1:
+            levels = self.backbone(batch)
+        else:
+            parts = batch.tensor_split(min(micro_batches, len(batch)))
+            made = [checkpoint(self.backbone, part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+            levels = [torch.cat(level) for level in zip(*made, strict=True)]
         losses: dict[str, Tensor]
         proposals, losses = self.proposal_generator(levels, sizes, targets)
         losses.update(self.roi_heads.losses(levels, [boxes for boxes, _ in proposals], sizes, targets))
