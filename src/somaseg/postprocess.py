@@ -61,18 +61,18 @@ def by_class(values: Mapping[str, float], classes: Sequence[str], field: str) ->
     """One value a class (K,) from a mapping of class names, with `default` for those that it does not name.
 
     Raises:
-        InputError: when the mapping names an unknown class.
+        InputError: when the mapping, which stands in the settings as `field`, names an unknown class.
     """
     unknown = sorted(set(values) - {"default", *classes})
     if unknown:
-        raise InputError(f"postprocess.{field} names class {unknown[0]!r}, the detector knows {', '.join(classes)}: correct the name")
+        raise InputError(f"{field} names class {unknown[0]!r}, the detector knows {', '.join(classes)}: correct the name")
     return np.array([values.get(name, values["default"]) for name in classes], np.float64)
 
 
 def check_classes(settings: PostprocessSettings, classes: Sequence[str]) -> None:
     """Raise InputError when the settings name a class that is not among `classes`."""
     for field in ("score_thresh", "mask_thresh", "min_area"):
-        by_class(getattr(settings, field), classes, field)
+        by_class(getattr(settings, field), classes, f"postprocess.{field}")
 
 
 def vote(candidates: Candidates, settings: PostprocessSettings) -> Candidates:
@@ -85,7 +85,7 @@ def vote(candidates: Candidates, settings: PostprocessSettings) -> Candidates:
 
 def screen(candidates: Candidates, settings: PostprocessSettings) -> Candidates:
     """Remove those below the least score of their class."""
-    least = by_class(settings.score_thresh, candidates.classes, "score_thresh")
+    least = by_class(settings.score_thresh, candidates.classes, "postprocess.score_thresh")
     return candidates[np.flatnonzero(candidates.scores >= least[candidates.labels])]
 
 
@@ -96,7 +96,7 @@ def box_nms(candidates: Candidates, settings: PostprocessSettings) -> Candidates
 
 def paste(candidates: Candidates, settings: PostprocessSettings) -> Candidates:
     """Bring the soft masks to full size, threshold them there, and remove those without a pixel inside the image."""
-    thresholds = by_class(settings.mask_thresh, candidates.classes, "mask_thresh")[candidates.labels]
+    thresholds = by_class(settings.mask_thresh, candidates.classes, "postprocess.mask_thresh")[candidates.labels]
     boxes, crops, quality = soft_masks.paste(candidates.boxes, _mask_probs(candidates), thresholds, candidates.size)
     pasted = replace(candidates, pixels=Pixels(boxes, tuple(crops), quality))
     filled = np.flatnonzero(quality > 0)
@@ -144,7 +144,7 @@ def pieces(candidates: Candidates, settings: PostprocessSettings) -> Candidates:
 
 def min_area(candidates: Candidates, settings: PostprocessSettings) -> Candidates:
     """Remove those with fewer pixels than the least area of their class."""
-    least = by_class(settings.min_area, candidates.classes, "min_area")
+    least = by_class(settings.min_area, candidates.classes, "postprocess.min_area")
     return candidates[np.flatnonzero(mask_pieces.areas(candidates.pasted.crops) >= least[candidates.labels])]
 
 

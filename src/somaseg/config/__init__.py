@@ -1,6 +1,11 @@
 """Every setting, as frozen pydantic models: a typo is an error that names the field."""
 
-from somaseg.config.base import Settings, load_settings, override
+from typing import Self
+
+from pydantic import model_validator
+
+from somaseg.config.base import Settings, load_settings, override, update
+from somaseg.config.fusion import FuseSettings
 from somaseg.config.model import (
     X152,
     BackboneSettings,
@@ -28,11 +33,18 @@ from somaseg.config.training import (
 from somaseg.config.views import TtaSettings
 
 
+class PredictSettings(Settings):
+    """What `predict` can be told with `--set`."""
+
+    tta: TtaSettings = TtaSettings()
+
+
 class SegmentSettings(Settings):
-    """What `segment` can be told with `--set`."""
+    """What `segment`, `postprocess` and `fuse` can be told with `--settings` and `--set`; one file may serve all three."""
 
     tta: TtaSettings = TtaSettings()
     postprocess: PostprocessSettings = PostprocessSettings()
+    fuse: FuseSettings = FuseSettings()
 
 
 class Config(Settings):
@@ -42,6 +54,13 @@ class Config(Settings):
     augment: AugmentSettings = AugmentSettings()
     train: TrainSettings = TrainSettings()
     postprocess: PostprocessSettings = PostprocessSettings()
+
+    @model_validator(mode="after")
+    def _batches_count_once(self) -> Self:
+        trunk = self.model.backbone.trunk
+        if self.train.accumulate > 1 and isinstance(trunk, ResNeXtSettings) and trunk.norm == "BN":
+            raise ValueError("train.accumulate would change the statistics of norm BN: give FrozenBN or GN, or accumulate 1")
+        return self
 
 
 __all__ = [
@@ -54,12 +73,14 @@ __all__ = [
     "DetectSettings",
     "EdgeSettings",
     "FlatSchedule",
+    "FuseSettings",
     "HeadSettings",
     "InputSettings",
     "ModelSettings",
     "MultiStepSchedule",
     "PasteSettings",
     "PostprocessSettings",
+    "PredictSettings",
     "ResNeXtSettings",
     "RpnSettings",
     "SegmentSettings",
@@ -71,4 +92,5 @@ __all__ = [
     "ZoomSettings",
     "load_settings",
     "override",
+    "update",
 ]

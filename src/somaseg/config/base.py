@@ -39,12 +39,39 @@ def load_settings(kind: type[S], path: Path) -> S:
     Raises:
         InputError: when the file is not a YAML mapping, or a field is unknown or has a wrong value.
     """
+    return _validated(kind, _read_yaml(path), path)
+
+
+def update(settings: S, path: Path | None) -> S:
+    """Settings with those of a YAML file on top: of each section it takes over the fields that the file names, each of them whole.
+
+    Args:
+        settings: what holds for all that the file leaves out.
+        path: the file; without one the settings stay as they are.
+
+    Raises:
+        InputError: when the file is not a YAML mapping, or a field is unknown or has a wrong value.
+    """
+    if path is None:
+        return settings
+    given, values = _read_yaml(path), settings.model_dump()
+    for section, fields in given.items():
+        known = values.get(section)
+        values[section] = {**known, **fields} if isinstance(known, dict) and isinstance(fields, dict) else fields
+    return _validated(type(settings), values, path)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path}: cannot be read as YAML settings: {error}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: found {type(values).__name__}, expected settings as `name: value` lines")
+    return values
+
+
+def _validated(kind: type[S], values: dict[str, Any], path: Path) -> S:
     try:
         return kind.model_validate(values)
     except ValidationError as error:

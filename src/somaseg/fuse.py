@@ -1,0 +1,85 @@
+"""From the predictions of several models to one set of cells (docs/method.md)."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from somaseg.candidates import Candidates
+from somaseg.config.fusion import FuseMethod, FuseSettings
+from somaseg.config.postprocess import PostprocessSettings
+from somaseg.errors import InputError
+from somaseg.instances import Instances, Prediction
+from somaseg.pairs import box_pairs, greedy, mask_pairs
+from somaseg.pool import Pool, pool
+from somaseg.postprocess import by_class, run_steps
+from somaseg.screening import cascade_screening
+from somaseg.weighted_boxes import weighted_boxes
+
+
+def fuse(predictions: Sequence[Prediction], settings: FuseSettings, postprocess: PostprocessSettings) -> tuple[Instances, dict[str, int]]:
+    """The cells of one image that several models predicted.
+
+    Args:
+        predictions: one a model, of the same image; with method screening the best single model comes first.
+        settings: how to fuse.
+        postprocess: thresholds of the steps that `settings` lists; its own list of steps plays no part.
+
+    Returns:
+        The cells, in falling order of score, and a report in numbers: `detections` of all models, how many candidates each step
+        removed in all models together, and `fusion` among them, and `cells`.
+
+    Raises:
+        InputError: without a prediction, when predictions differ in size or classes, or when settings do not fit them.
+    """
+    # Soft masks can be averaged only before they are pasted.
+    fused_after = settings.member_steps.index("paste") if settings.method == "weighted" else len(settings.member_steps)
+    removed: Counter[str] = Counter()
+    members = rescored([Candidates.from_prediction(p) for p in predictions], settings)
+    for number, member in enumerate(members):
+        members[number], by_step = run_steps(member, settings.member_steps[:fused_after], postprocess)
+        removed.update(by_step)
+    together = pool(members)
+    fused = METHODS[settings.method](together, settings)
+    removed["fusion"] = len(together.cells) - len(fused)
+    cells, by_step = run_steps(fused, (*settings.member_steps[fused_after:], *settings.final_steps), postprocess)
+    removed.update(by_step)
+    return cells.to_instances(), {"detections": sum(map(len, predictions)), **removed, "cells": len(cells)}
+
+
+def rescored(members: Sequence[Candidates], settings: FuseSettings) -> list[Candidates]:
+    """Each model's candidates with scores times its weight for their class.
+
+    Raises:
+        InputError: when there are weights, but not one entry a model, or they name an unknown class.
+    """
+    if not settings.member_weights:
+        return list(members)
+    if len(settings.member_weights) != len(members):
+        raise InputError(
+            f"fuse.member_weights has {len(settings.member_weights)} entries for {len(members)} models: give one a model, in their order"
+        )
+    ranked = []
+    for number, (member, weights) in enumerate(zip(members, settings.member_weights, strict=True)):
+        factors = by_class(weights, member.classes, f"fuse.member_weights.{number}").astype(np.float32)
+        ranked.append(member.ranked(member.scores * factors[member.labels]))
+    return ranked
+
+
+def nms(pool: Pool, iou: float) -> Candidates:
+    """Of two candidates of any model whose boxes have an IoU above `iou` the one that comes later in the pool goes."""
+    return pool.cells[greedy(len(pool.cells), box_pairs(pool.cells.boxes, iou))]
+
+
+def mask_nms(pool: Pool, iou: float) -> Candidates:
+    """Of two cells of any model whose masks have an IoU above `iou` the one that comes later in the pool goes."""
+    pixels = pool.cells.pasted
+    return pool.cells[greedy(len(pool.cells), mask_pairs(pixels.crops, pixels.boxes, iou))]
+
+
+METHODS: dict[FuseMethod, Callable[[Pool, FuseSettings], Candidates]] = {
+    "screening": lambda pool, settings: cascade_screening(pool, settings.support_iou, settings.nms_iou),
+    "nms": lambda pool, settings: nms(pool, settings.nms_iou),
+    "mask_nms": lambda pool, settings: mask_nms(pool, settings.nms_iou),
+    "weighted": lambda pool, settings: weighted_boxes(pool, settings.box_iou),
+}
