@@ -27,11 +27,11 @@ EMPTY_BOX = (0, 0, 0, 0)
 def crop_from_mask(mask: NDArray[Any]) -> tuple[tuple[int, int, int, int], Mask]:
     """Cut a full-frame mask (H, W) to its tight box; an empty mask gives `EMPTY_BOX` and a (0, 0) crop."""
     mask = np.asarray(mask, dtype=bool)
-    rows = np.flatnonzero(mask.any(axis=1))
-    if not len(rows):
+    rows, columns = mask.any(axis=1), mask.any(axis=0)
+    if not rows.any():
         return EMPTY_BOX, np.zeros((0, 0), bool)
-    columns = np.flatnonzero(mask.any(axis=0))
-    x0, y0, x1, y1 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    x0, y0 = int(columns.argmax()), int(rows.argmax())
+    x1, y1 = len(columns) - int(columns[::-1].argmax()), len(rows) - int(rows[::-1].argmax())
     return (x0, y0, x1, y1), mask[y0:y1, x0:x1].copy()
 
 
