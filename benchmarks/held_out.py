@@ -12,50 +12,28 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import yaml
 from rich.progress import track
 
+from cross_fit import cell_types, choose, cross_fitted, precisions
 from somaseg.config import PostprocessSettings
 from somaseg.data.annotations import read_annotations
 from somaseg.data.groups import grouped
 from somaseg.data.images import read_image
-from somaseg.data.samples import Sample
 from somaseg.data.splits import make_folds
-from somaseg.instances import Prediction
-from somaseg.metrics import FULL_SET_IMAGES, THRESHOLDS, match_counts, precision, summarise
+from somaseg.instances import Instances, Prediction
+from somaseg.metrics import FULL_SET_IMAGES, summarise
 from somaseg.models.checkpoint import load_checkpoint, save_checkpoint
 from somaseg.postprocess import postprocess
 from somaseg.predict import load
 
-GRID = {
-    "score_thresh": np.round(np.arange(0.1, 0.71, 0.05), 2).tolist(),
-    "mask_thresh": [0.35, 0.4, 0.45, 0.5, 0.55],
-    "min_area": [0.0, 30.0, 45.0, 60.0, 80.0, 100.0, 130.0, 160.0],
-}
 TERMS = "trained on competition data, for research and other non-commercial use; check the terms"
-Pair = tuple[Prediction, Sample]
 
 
-def precisions(pairs: Sequence[Pair], settings: PostprocessSettings) -> np.ndarray:
-    """TP / (TP + FP + FN) of each image at each threshold (images, T)."""
-    return np.array([precision(*match_counts(postprocess(p, settings), s.instances)) for p, s in pairs]).reshape(-1, len(THRESHOLDS))
-
-
-def with_class(settings: PostprocessSettings, field: str, cell_type: str, value: float) -> PostprocessSettings:
-    """The settings with one threshold of one class changed."""
-    return settings.model_copy(update={field: getattr(settings, field) | {cell_type: value}})
-
-
-def choose(pairs: Sequence[Pair], settings: PostprocessSettings, rounds: int = 2) -> PostprocessSettings:
-    """Thresholds by class that score best on these images, one after the other, twice."""
-    for cell_type in sorted({s.cell_type or "" for _, s in pairs}):
-        own = [pair for pair in pairs if pair[1].cell_type == cell_type]
-        for _ in range(rounds):
-            for field, values in GRID.items():
-                tried = [(precisions(own, with_class(settings, field, cell_type, v)).mean(), v) for v in values]
-                settings = with_class(settings, field, cell_type, max(tried)[1])
-    return settings
+def alone(predictions: Sequence[Prediction], settings: PostprocessSettings) -> Instances:
+    """The cells of one model."""
+    (prediction,) = predictions
+    return postprocess(prediction, settings)
 
 
 def main() -> None:
@@ -81,20 +59,15 @@ def main() -> None:
     if args.scale:
         detect = segmenter.model_settings.detect.model_copy(update={"scale": args.scale})
         segmenter.model_settings = segmenter.model_settings.model_copy(update={"detect": detect})
-    pairs = [(segmenter.predict(read_image(s.image).array), s) for s in track(held_out, "predicting")]
-    halves = make_folds(held_out, 2, seed=1)
-    parts = [[pair for pair in pairs if halves[pair[1].name] == half] for half in (0, 1)]
+    cases = [([segmenter.predict(read_image(s.image).array)], s) for s in track(held_out, "predicting")]
     start = PostprocessSettings()
     tables = {
-        "shipped starting values": (precisions(pairs, start), [s.cell_type or "" for _, s in pairs]),
-        "cross-fitted": (
-            np.concatenate([precisions(parts[1 - half], choose(parts[half], start)) for half in (0, 1)]),
-            [s.cell_type or "" for half in (1, 0) for _, s in parts[half]],
-        ),
+        "shipped starting values": precisions(cases, alone, start),
+        "cross-fitted": cross_fitted(cases, lambda seen: alone, start),
     }
     results = {}
-    for name, (table, types) in tables.items():
-        result = summarise(table, types, FULL_SET_IMAGES)
+    for name, table in tables.items():
+        result = summarise(table, cell_types(cases), FULL_SET_IMAGES)
         results[name] = result.model_dump()
         whole = result.weighted
         assert whole is not None
@@ -104,19 +77,19 @@ def main() -> None:
         for cell_type, score in result.by_class.items():
             by_threshold = " ".join(f"{v:.3f}" for v in score.by_threshold)
             print(f"  {cell_type} ({score.images} images) {score.value:.4f} [{score.low:.4f}, {score.high:.4f}]; by IoU: {by_threshold}")
-    chosen = choose(pairs, start)
+    chosen = choose(cases, alone, start)
     print("thresholds chosen on all held-out images:", chosen.model_dump_json())
     if args.out:
         args.out.write_text(json.dumps({"scores": results, "postprocess": chosen.model_dump()}, indent=1))
     if args.save:
-        cross_fitted = results["cross-fitted"]["weighted"]["value"]
+        reported = results["cross-fitted"]["weighted"]["value"]
         checkpoint = load_checkpoint(Path(args.weights))
         config = checkpoint.config.model_copy(update={"postprocess": chosen, "model": segmenter.model_settings})
         save_checkpoint(
             args.save,
             checkpoint.model,
             config,
-            checkpoint.provenance | {"map_iou": cross_fitted, "terms": TERMS},
+            checkpoint.provenance | {"map_iou": reported, "terms": TERMS},
         )
         args.save.with_suffix(".yaml").write_text(yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False))
 

@@ -157,7 +157,7 @@ def _packed(crops: Sequence[Mask], boxes: Boxes) -> tuple[NDArray[np.uint64], In
             padded = np.zeros((height, n * 64), bool)
             padded[:, lead : lead + width] = crop
             rows.reshape(n, height, 64)[:] = padded.reshape(height, n, 64).swapaxes(0, 1)
-    return np.packbits(bits, axis=1, bitorder="little").view(np.uint64)[:, 0], start, column
+    return np.packbits(bits.ravel(), bitorder="little").view(np.uint64), start, column
 
 
 def _box_overlap(boxes: NDArray[Any], first: Indices, second: Indices) -> NDArray[np.float64]:
