@@ -107,3 +107,13 @@ def test_autocast_samples_in_float32_and_convolves_in_bfloat16():
 def test_output_is_channels_last():
     tensors, layout, groups = case()
     assert deform_conv2d(**tensors, **layout, groups=groups).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_memory_of_the_weight_makes_no_difference():
+    # Kept by a model in channels-last memory, such a weight's taps are not contiguous, and a grouped convolution of PyTorch's misreads them.
+    random = torch.Generator().manual_seed(0)
+    x, offset = torch.randn(1, 16, 9, 8, generator=random), torch.randn(1, 18, 9, 8, generator=random)
+    weight = torch.randn(16, 4, 3, 3, generator=random)
+    plain = deform_conv2d(x, offset, weight, padding=1, groups=4)
+    moved = deform_conv2d(x, offset, weight.contiguous(memory_format=torch.channels_last), padding=1, groups=4)
+    torch.testing.assert_close(moved, plain)

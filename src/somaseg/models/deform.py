@@ -59,7 +59,8 @@ def deform_conv2d(
     # One row holds the channels that move together, at one pixel of one image.
     rows = x.permute(0, 2, 3, 1).reshape(batch * height * width * moving, channels // moving).to(exact)
     # The taps as a column of a (K, positions) image: many positions along a line are what a convolution is fast at.
-    taps_weight = weight.flatten(2)[..., None]
+    # Contiguous, since PyTorch convolves wrongly with a grouped weight of these shapes whose memory is channels-last.
+    taps_weight = weight.flatten(2).contiguous()[..., None]
     learns = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, offset, mask, weight, bias))
     at, share = _corners(offset.to(exact), mask, (height, width), kernel, stride, padding, dilation)
     taps, positions = at.shape[:2]
