@@ -1,7 +1,7 @@
 """A deterministic stand-in for a trained model: every bright blob is a cell."""
 
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ class BlobSegmenter:
 
     name = "blobs"
     classes = CLASSES
+    about: ClassVar[dict[str, dict[str, Any]]] = {"model": {}, "tta": {}, "postprocess": {"min_area": {"default": 4.0}}}
 
     def __init__(self, sha256: str = "b10b", interrupt_at: int | None = None, fail_height: int | None = None, warn: bool = False) -> None:
         self.sha256, self.interrupt_at, self.fail_height, self.warn = sha256, interrupt_at, fail_height, warn

@@ -9,6 +9,7 @@ from somaseg.errors import InputError
 from somaseg.instances import Instances, Prediction
 from somaseg.metrics import map_iou
 from somaseg.postprocess import postprocess
+from somaseg.predictions import Origin, SavedPrediction, load_prediction, save_prediction
 
 if TYPE_CHECKING:
     from somaseg.predict import Segmenter, load
@@ -17,14 +18,18 @@ __all__ = [
     "Config",
     "InputError",
     "Instances",
+    "Origin",
     "PostprocessSettings",
     "Prediction",
     "Sample",
+    "SavedPrediction",
     "Segmenter",
     "load",
+    "load_prediction",
     "map_iou",
     "postprocess",
     "read_annotations",
+    "save_prediction",
 ]
 
 

@@ -2,16 +2,22 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from somaseg.errors import InputError, MissingExtraError
+
+if TYPE_CHECKING:
+    from somaseg.batch import RunSummary
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Segment every neuronal cell.")
 data_app = typer.Typer(no_args_is_help=True, help="Check, split and convert annotated images.")
 app.add_typer(data_app, name="data")
+weights_app = typer.Typer(no_args_is_help=True, help="Convert, show and verify weights.")
+app.add_typer(weights_app, name="weights")
 console = Console()
 
 
@@ -21,6 +27,13 @@ class Format(StrEnum):
     COCO = "coco"
     KAGGLE = "kaggle"
     LABELS = "labels"
+
+
+class Stored(StrEnum):
+    """Number type of converted weights."""
+
+    HALF = "half"
+    FLOAT = "float"
 
 
 @app.callback()
@@ -70,38 +83,116 @@ def synth(
 @app.command()
 def train(
     config: Annotated[Path, typer.Argument(help="Settings, such as configs/default.yaml.", show_default=False)],
-    data: Annotated[Path, typer.Option(help="Annotations: COCO JSON, train.csv, label TIFFs, or a folder with one of them.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run; a run that was stopped goes on.")],
+    data: Annotated[list[Path], typer.Option(help="COCO JSON, train.csv, label TIFFs, or a folder with one of them; several --data join.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; a run that was stopped goes on.")] = Path("run"),
+    dry: Annotated[bool, typer.Option("--dry-run", help="Only take two steps on small crops; show memory, time, and an estimate.")] = False,
+    edge: Annotated[int, typer.Option(help="Shorter edge of a dry run's crops in pixels; 0 takes those of the settings.")] = 160,
     assignments: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as train.steps=2000.")] = None,
 ) -> None:
     """Train a model on annotated images; run it again to resume, under torchrun to use several processes."""
     from somaseg.config import Config, load_settings, override
     from somaseg.train import fit
 
-    best = fit(override(load_settings(Config, config), assignments or []), data, out)
+    settings = override(load_settings(Config, config), assignments or [])
+    if dry:
+        from somaseg.dry_run import dry_run
+
+        console.print(dry_run(settings, data, edge).text(), markup=False, highlight=False, soft_wrap=True)
+        return
+    best = fit(settings, data, out)
     console.print(f"wrote {best}", markup=False, highlight=False, soft_wrap=True)
+
+
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as postprocess.overlaps=keep, which lets cells overlap.")
+]
+SettingsFile = Annotated[Path | None, typer.Option("--settings", help="YAML file; what it leaves out stays as it comes with the weights.")]
+Out = Annotated[Path, typer.Option(help="Folder for masks, table and pictures.")]
+Images = Annotated[list[str], typer.Argument(help="Images: files, folders (with all their subfolders) and globs.", show_default=False)]
+Weights = Annotated[str, typer.Option(help="Weights that come with somaseg, by name, or a file of `somaseg train`.")]
+Submission = Annotated[Path | None, typer.Option(help="Also write a Kaggle submission (CSV) here.")]
+Overlay = Annotated[bool, typer.Option(help="Draw the pictures.")]
 
 
 @app.command()
 def segment(
-    paths: Annotated[list[str], typer.Argument(help="Images: files, folders (with all their subfolders) and globs.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder for masks, table and pictures.")],
-    weights: Annotated[str, typer.Option(help="Weights that come with somaseg, by name, or a file of `somaseg train`.")] = "default",
-    kaggle: Annotated[Path | None, typer.Option(help="Also write a Kaggle submission (CSV) here.")] = None,
-    overlay: Annotated[bool, typer.Option(help="Draw the pictures.")] = True,
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as postprocess.overlaps=keep, which lets cells overlap.")
-    ] = None,
+    paths: Images,
+    out: Out,
+    weights: Weights = "default",
+    kaggle: Submission = None,
+    overlay: Overlay = True,
+    settings_file: SettingsFile = None,
+    assignments: Assignments = None,
 ) -> None:
     """Find the cells of images; a second run goes on where the first one stopped."""
-    from somaseg.config import SegmentSettings, override
+    from somaseg.config import SegmentSettings, override, update
     from somaseg.predict import load
     from somaseg.segment import run
 
     segmenter = load(weights)
-    settings = override(SegmentSettings(postprocess=segmenter.settings), assignments or [])
+    settings = override(update(SegmentSettings(postprocess=segmenter.settings), settings_file), assignments or [])
     segmenter.tta = settings.tta
-    summary = run(paths, out, segmenter, settings.postprocess, kaggle, overlay, console)
+    _finish(run(paths, out, segmenter, settings.postprocess, kaggle, overlay, console))
+
+
+@app.command()
+def predict(
+    paths: Images,
+    out: Annotated[Path, typer.Option(help="Folder for the predictions.")],
+    weights: Weights = "default",
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as tta.flips=[none,horizontal], two views.")
+    ] = None,
+) -> None:
+    """Save what the network says of images, before any threshold, for `postprocess` and `fuse`; a second run goes on."""
+    from somaseg.config import PredictSettings, override
+    from somaseg.predict import load
+    from somaseg.segment import predict
+
+    segmenter = load(weights)
+    segmenter.tta = override(PredictSettings(), assignments or []).tta
+    _finish(predict(paths, out, segmenter, console))
+
+
+@app.command()
+def postprocess(
+    predictions: Annotated[Path, typer.Argument(help="Folder of `somaseg predict`.", show_default=False)],
+    out: Out,
+    kaggle: Submission = None,
+    overlay: Overlay = True,
+    settings_file: SettingsFile = None,
+    assignments: Assignments = None,
+) -> None:
+    """Make cells of saved predictions, as `segment` does."""
+    from somaseg.from_predictions import read_runs, run
+    from somaseg.methods import single
+
+    runs = read_runs([predictions])
+    settings = runs.settings(settings_file, assignments or [])
+    _finish(run(runs, out, single(settings.postprocess, runs.classes), kaggle, overlay, console))
+
+
+@app.command()
+def fuse(
+    predictions: Annotated[
+        list[Path], typer.Argument(help="Folders of `somaseg predict`, one a model, the best model first.", show_default=False)
+    ],
+    out: Out,
+    kaggle: Submission = None,
+    overlay: Overlay = True,
+    settings_file: SettingsFile = None,
+    assignments: Assignments = None,
+) -> None:
+    """Make cells of the saved predictions of several models; thresholds come from the first unless they are set."""
+    from somaseg.from_predictions import read_runs, run
+    from somaseg.methods import fused
+
+    runs = read_runs(predictions)
+    settings = runs.settings(settings_file, assignments or [])
+    _finish(run(runs, out, fused(settings.fuse, settings.postprocess, runs.classes), kaggle, overlay, console))
+
+
+def _finish(summary: "RunSummary") -> None:
     console.print(summary.text(), markup=False, highlight=False, soft_wrap=True)
     if summary.failures:
         raise typer.Exit(1)
@@ -181,12 +272,64 @@ def data_convert(
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+@weights_app.command("convert")
+def weights_convert(
+    source: Annotated[Path, typer.Argument(help="Detectron2's .pth or .pkl, Caffe2's .pkl, or safetensors.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="The .safetensors file to write; its settings go beside it as .yaml.", show_default=False)],
+    architecture: Annotated[str, typer.Option(help="x152, or a YAML file of settings.")] = "x152",
+    classes: Annotated[
+        str | None, typer.Option(help="Classes of the model, such as shsy5y,astro,cort; else those of the settings.")
+    ] = None,
+    source_classes: Annotated[str | None, typer.Option(help="Classes of the file in its order, so that shared ones are kept.")] = None,
+    precision: Annotated[Stored, typer.Option(help="Half stores convolutions in 16 bits.")] = Stored.HALF,
+    seed: Annotated[int, typer.Option(help="Of what the file has nothing for.")] = 0,
+    json: Annotated[Path | None, typer.Option(help="Write what became of every tensor to this JSON file.")] = None,
+) -> None:
+    """Read another program's weights, run nothing that they hide, and write somaseg's."""
+    from somaseg.models.convert import convert
+
+    named, source_named = (None if names is None else [n.strip() for n in names.split(",")] for names in (classes, source_classes))
+    conversion = convert(source, out, architecture, named, source_named, precision.value, seed)
+    console.print(conversion.table())
+    for note in conversion.notes():
+        console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
+    if json is not None:
+        conversion.write_json(json)
+    for path in (out, out.with_suffix(".yaml"), *([json] if json else [])):
+        console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+@weights_app.command("info")
+def weights_info(weights: Annotated[str, typer.Argument(help="Weights that come with somaseg, by name, or a file.")] = "default") -> None:
+    """Show architecture, classes, input, thresholds, origin and hash of weights."""
+    from somaseg.weights_report import info
+
+    console.print(info(weights), markup=False, highlight=False)
+
+
+@weights_app.command("verify")
+def weights_verify(
+    weights: Annotated[str, typer.Argument(help="Weights that come with somaseg, by name, or a file.")] = "default",
+    sha256: Annotated[str | None, typer.Option(help="Expected hash; else that in SHA256SUMS beside the file, if it is there.")] = None,
+) -> None:
+    """Load weights and check that they are finite, fit their settings and have the known hash; exit code 1 when not."""
+    from somaseg.weights_report import verify
+
+    digest, problems = verify(weights, sha256)
+    for problem in problems:
+        console.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        f"{weights}: {'not as it should be' if problems else 'whole'}, SHA-256 {digest}", markup=False, highlight=False, soft_wrap=True
+    )
+    raise typer.Exit(1 if problems else 0)
+
+
 def main() -> None:
     """Run the command line; an input error is one clear line and exit code 2."""
     try:
         app()
     except (InputError, MissingExtraError) as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False)
+        Console(stderr=True).print("[bold red]error:[/]", escape(str(error)), highlight=False)
         raise SystemExit(2) from None
 
 
