@@ -110,7 +110,7 @@ def test_output_is_channels_last():
 
 
 def test_memory_of_the_weight_makes_no_difference():
-    # Kept by a model in channels-last memory, such a weight's taps are not contiguous, and a grouped convolution of PyTorch's misreads them.
+    # Kept by a model in channels-last memory, its taps are not contiguous, and a grouped convolution of PyTorch's misreads it.
     random = torch.Generator().manual_seed(0)
     x, offset = torch.randn(1, 16, 9, 8, generator=random), torch.randn(1, 18, 9, 8, generator=random)
     weight = torch.randn(16, 4, 3, 3, generator=random)
