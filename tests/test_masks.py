@@ -7,6 +7,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from drawing import draw
 from somaseg import masks as mk
+from somaseg.instances import Instances
 
 SIDES = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)
 MASKS = arrays(bool, SIDES)
@@ -69,8 +70,6 @@ def test_an_empty_mask_survives_every_form():
     assert not mk.paste(crop, box, (4, 5)).any()
     rle = mk.coco_rle_from_crop(crop, box, (4, 5))
     assert rle == {"size": [4, 5], "counts": coco_text(np.zeros((4, 5), bool))}
-    assert mk.crop_from_coco_rle(rle)[0] == mk.EMPTY_BOX
-    assert mk.crop_from_coco_rle({"size": [4, 5], "counts": [20]})[0] == mk.EMPTY_BOX
     assert mk.outlines_from_crop(crop, box) == []
     assert mk.crop_from_outlines([], (4, 5))[0] == mk.EMPTY_BOX
 
@@ -93,28 +92,6 @@ def test_runs_join_where_a_cell_spans_the_border():
         assert (starts.tolist(), lengths.tolist()) == ([0], [12])
 
 
-def test_pixels_of_runs_keep_their_order():
-    runs = (np.array([5, 1]), np.array([2, 3]))
-    assert mk.pixels_from_runs(runs).tolist() == [5, 6, 1, 2, 3]
-
-
-def test_counts_of_zero_length_give_no_runs():
-    starts, lengths = mk.runs_from_counts([0, 2, 3, 0, 1])
-    assert (starts.tolist(), lengths.tolist()) == ([0], [2])
-
-
-@given(MASKS, st.sampled_from(["C", "F"]))
-def test_runs_round_trip_in_both_orders(mask, order):
-    box, crop = mk.crop_from_mask(mask)
-    runs = mk.runs_from_crop(crop, box, mask.shape, order)
-    back_box, back = mk.crop_from_runs(runs, mask.shape, order)
-    assert back_box == box
-    np.testing.assert_array_equal(back, crop)
-    starts, lengths = mk.runs_from_counts(mk.counts_from_runs(runs, mask.size))
-    np.testing.assert_array_equal(starts, runs[0])
-    np.testing.assert_array_equal(lengths, runs[1])
-
-
 @given(MASKS, st.sampled_from(["C", "F"]))
 def test_runs_agree_with_the_coco_library_in_both_orders(mask, order):
     box, crop = mk.crop_from_mask(mask)
@@ -129,22 +106,13 @@ def test_compressed_rle_round_trip_agrees_with_the_coco_library(mask):
     box, crop = mk.crop_from_mask(mask)
     rle = mk.coco_rle_from_crop(crop, box, mask.shape)
     assert rle == {"size": list(mask.shape), "counts": coco_text(mask)}
-    for counts in (rle["counts"], rle["counts"].encode(), mk.counts_from_text(rle["counts"]).tolist()):
-        back_box, back = mk.crop_from_coco_rle({"size": rle["size"], "counts": counts})
-        assert back_box == box
-        np.testing.assert_array_equal(back, crop)
-
-
-@given(st.lists(st.integers(1, 10**6), min_size=1, max_size=9))
-def test_compressed_counts_of_any_length_and_difference(counts):
-    text = coco_mask.frPyObjects({"size": [sum(counts), 1], "counts": counts}, sum(counts), 1)["counts"]
-    assert mk.counts_from_text(text).tolist() == counts
-
-
-def test_coco_polygons_join_into_one_mask():
-    box, crop = mk.crop_from_polygons([[1, 1, 4, 1, 4, 3, 1, 3], [3, 2, 6, 2, 6, 4, 3, 4]], (5, 7))
-    assert box == (1, 1, 6, 4)
-    np.testing.assert_array_equal(crop, draw("###.. ##### ..###"))
+    plain = mk.counts_from_runs(mk.runs_from_crop(crop, box, mask.shape, "F"), mask.size).tolist()
+    back = Instances.from_rle(
+        [{**rle, "counts": counts} for counts in (rle["counts"], rle["counts"].encode(), plain)], mask.shape, ("cell",)
+    )
+    assert back.boxes.tolist() == [list(box)] * 3
+    for found in back.masks:
+        np.testing.assert_array_equal(found, crop)
 
 
 def test_outlines_of_a_ring_with_a_pixel_inside():

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from somaseg import masks as mk
 from somaseg.errors import InputError
+from somaseg.rle import crops_from_runs, runs_from_texts, text_of_coco_rle
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,8 +119,21 @@ class Instances:
         labels: ArrayLike | None = None,
         scores: ArrayLike | None = None,
     ) -> "Instances":
-        """From COCO RLEs, compressed or not."""
-        return cls.build(size, [mk.crop_from_coco_rle(rle) for rle in rles], classes, labels, scores)
+        """From COCO RLEs of frames of `size`, compressed or not.
+
+        Raises:
+            InputError: when an RLE is damaged, or of another size.
+        """
+        try:
+            texts = [text_of_coco_rle(rle, size) for rle in rles]
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise InputError(f"Instances.from_rle: {reason}: give COCO RLEs of one image") from error
+        starts, lengths, owner, wrong = runs_from_texts(texts, size[0] * size[1])
+        for number, reason in wrong.items():
+            raise InputError(f"Instances.from_rle: counts of RLE {number}: {reason}: give COCO RLEs of one image")
+        boxes, crops = crops_from_runs(starts, lengths, owner, len(texts), size, "F")
+        return cls.build(size, list(zip(boxes.tolist(), crops, strict=True)), classes, labels, scores)
 
     @classmethod
     def from_polygons(

@@ -27,7 +27,7 @@ EMPTY_BOX = (0, 0, 0, 0)
 def crop_from_mask(mask: NDArray[Any]) -> tuple[tuple[int, int, int, int], Mask]:
     """Cut a full-frame mask (H, W) to its tight box; an empty mask gives `EMPTY_BOX` and a (0, 0) crop."""
     mask = np.asarray(mask, dtype=bool)
-    rows, columns = mask.any(axis=1), mask.any(axis=0)
+    rows, columns = np.logical_or.reduce(mask, axis=1), np.logical_or.reduce(mask, axis=0)
     if not rows.any():
         return EMPTY_BOX, np.zeros((0, 0), bool)
     x0, y0 = int(columns.argmax()), int(rows.argmax())
@@ -66,30 +66,6 @@ def runs_from_pixels(pixels: NDArray[np.int64]) -> Runs:
     return pixels[first].astype(np.int64), (last - first + 1).astype(np.int64)
 
 
-def pixels_from_runs(runs: Runs) -> NDArray[np.int64]:
-    """Pixel numbers of all runs, in their order."""
-    starts, lengths = runs
-    ends = np.cumsum(lengths)
-    total = int(ends[-1]) if len(ends) else 0
-    pixels: NDArray[np.int64] = np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
-    return pixels
-
-
-def crop_from_runs(runs: Runs, size: Size, order: Order) -> tuple[tuple[int, int, int, int], Mask]:
-    """Tight box and crop of runs over a full frame of `size`; pixels must lie inside the frame."""
-    pixels = pixels_from_runs(runs)
-    if not len(pixels):
-        return EMPTY_BOX, np.zeros((0, 0), bool)
-    if order == "F":
-        columns, rows = np.divmod(pixels, size[0])
-    else:
-        rows, columns = np.divmod(pixels, size[1])
-    x0, y0, x1, y1 = int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
-    crop = np.zeros((y1 - y0, x1 - x0), bool)
-    crop[rows - y0, columns - x0] = True
-    return (x0, y0, x1, y1), crop
-
-
 def counts_from_runs(runs: Runs, total: int) -> NDArray[np.int64]:
     """COCO's uncompressed counts (background first) of sorted runs over `total` pixels."""
     starts, lengths = runs
@@ -101,55 +77,12 @@ def counts_from_runs(runs: Runs, total: int) -> NDArray[np.int64]:
     return counts[:-1] if len(counts) > 1 and counts[-1] == 0 else counts
 
 
-def runs_from_counts(counts: Sequence[int] | NDArray[np.int64]) -> Runs:
-    """Runs of COCO's uncompressed counts; empty foreground runs are dropped."""
-    counts = np.asarray(counts, np.int64)
-    ends = np.cumsum(counts)
-    lengths = counts[1::2]
-    starts = ends[1::2] - lengths
-    keep = lengths > 0
-    return starts[keep], lengths[keep]
-
-
 def coco_rle_from_crop(crop: Mask, box: Sequence[int] | Boxes, size: Size) -> dict[str, Any]:
     """COCO compressed RLE `{"size": [H, W], "counts": str}` of a crop."""
     counts = counts_from_runs(runs_from_crop(crop, box, size, "F"), size[0] * size[1])
     rle = coco_mask.frPyObjects({"size": list(size), "counts": counts.tolist()}, *size)
     text = rle["counts"]
     return {"size": [int(size[0]), int(size[1])], "counts": text.decode() if isinstance(text, bytes) else text}
-
-
-def crop_from_coco_rle(rle: dict[str, Any]) -> tuple[tuple[int, int, int, int], Mask]:
-    """Tight box and crop of a COCO RLE, compressed (str or bytes counts) or not (list of counts)."""
-    size = (int(rle["size"][0]), int(rle["size"][1]))
-    counts = rle["counts"]
-    if isinstance(counts, (str, bytes)):
-        counts = counts_from_text(counts)
-    return crop_from_runs(runs_from_counts(counts), size, "F")
-
-
-def counts_from_text(text: str | bytes) -> NDArray[np.int64]:
-    """COCO's compressed counts: base-32 digits, low first, six bits a character from "0", each third count and later as a difference."""
-    digits = np.frombuffer(text.encode() if isinstance(text, str) else text, np.uint8).astype(np.int64) - 48
-    last = (digits & 32) == 0
-    ends = np.flatnonzero(last)
-    starts = np.concatenate([[0], ends[:-1] + 1]).astype(np.int64)
-    number = np.cumsum(last) - last
-    place = np.arange(len(digits)) - starts[number] if len(digits) else np.zeros(0, np.int64)
-    values = np.zeros(len(ends), np.int64)
-    np.add.at(values, number, (digits & 31) << (5 * place))
-    negative = (digits[ends] & 16) != 0
-    values[negative] -= np.int64(1) << (5 * (ends - starts + 1)[negative])
-    counts = values.copy()
-    counts[1::2] = np.cumsum(values[1::2])
-    counts[2::2] = np.cumsum(values[2::2])
-    return counts
-
-
-def crop_from_polygons(polygons: Sequence[Sequence[float]], size: Size) -> tuple[tuple[int, int, int, int], Mask]:
-    """Union of COCO polygons `[x0, y0, x1, y1, ...]` (pixels), rasterised as COCO's own tools do."""
-    rles = coco_mask.frPyObjects([list(map(float, p)) for p in polygons], *size)
-    return crop_from_mask(coco_mask.decode(coco_mask.merge(rles)))
 
 
 def outlines_from_crop(crop: Mask, box: Sequence[int] | Boxes) -> list[NDArray[np.float64]]:

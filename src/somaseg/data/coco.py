@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from somaseg.data.image_folder import ImageFolder, sibling_images
 from somaseg.data.images import frame_name, image_stem
-from somaseg.data.rle import Crops, crops_from_runs, runs_from_texts
 from somaseg.data.samples import Problem, ProblemKind, Sample
 from somaseg.errors import InputError
 from somaseg.instances import Instances
 from somaseg.masks import Size
+from somaseg.rle import Crops, crops_from_runs, runs_from_texts, text_of_coco_rle
 
 # LIVECell names its files <cell line>_Phase_<well>_<field>_<time>_<crop>; crops and times of a field belong together.
 LIVECELL_NAME = re.compile(r"(?P<field>.+_Phase_[A-Z]\d+_\d+)_\d+d\d+h\d+m_\d+")
@@ -142,14 +142,10 @@ def decode_segmentations(segmentations: Sequence[Any], size: Size) -> tuple[Crop
     """
     findings: list[Finding] = []
     texts: list[bytes] = []
-    frame = [*size]
     for i, segmentation in enumerate(segmentations):
         try:
             if isinstance(segmentation, dict):
-                counts = segmentation["counts"]
-                if segmentation["size"] != frame:
-                    raise ValueError(f"size {segmentation['size']} differs from {frame}, the height and width of the image")
-                texts.append(counts.encode() if isinstance(counts, str) else _counts_text(counts, size))
+                texts.append(text_of_coco_rle(segmentation, size))
             else:
                 polygons = _polygons(segmentation)
                 texts.append(_polygon_text(polygons, size))
@@ -162,14 +158,6 @@ def decode_segmentations(segmentations: Sequence[Any], size: Size) -> tuple[Crop
     starts, lengths, owner, reasons = runs_from_texts(texts, size[0] * size[1])
     findings += [(i, "unreadable mask", f"segmentation, counts: {r}", True) for i, r in reasons.items() if texts[i] is not EMPTY]
     return crops_from_runs(starts, lengths, owner, len(texts), size, "F"), findings
-
-
-def _counts_text(counts: Any, size: Size) -> bytes:
-    """Compressed counts of uncompressed ones."""
-    total = size[0] * size[1]
-    if not isinstance(counts, list) or not all(isinstance(n, int) and n >= 0 for n in counts) or sum(counts) != total:
-        raise ValueError(f"counts must be whole numbers from 0 that sum to {total} pixels, the image's height x width")
-    return bytes(coco_mask.frPyObjects({"size": [*size], "counts": counts}, *size)["counts"])
 
 
 def _polygons(segmentation: Any) -> list[NDArray[np.float64]]:

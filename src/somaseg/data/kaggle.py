@@ -9,11 +9,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from somaseg.data.image_folder import ImageFolder, sibling_images
-from somaseg.data.rle import Crops, crops_from_runs
 from somaseg.data.samples import Problem, ProblemKind, Sample
 from somaseg.errors import InputError
 from somaseg.instances import Instances
 from somaseg.masks import Size
+from somaseg.rle import Crops, crops_from_runs
 
 REQUIRED = ("id", "annotation", "width", "height", "cell_type")
 METADATA = ("plate_time", "sample_date", "sample_id", "elapsed_timedelta")

@@ -7,9 +7,10 @@ from hypothesis.extra import numpy as hnp
 
 from somaseg import masks as mk
 from somaseg.data.kaggle import decode_annotations
-from somaseg.data.rle import crops_from_runs, runs_from_texts
 from somaseg.data.writers import kaggle_rles
+from somaseg.errors import InputError
 from somaseg.instances import Instances
+from somaseg.rle import crops_from_runs, runs_from_texts, text_of_coco_rle
 
 stacks = hnp.arrays(np.bool_, st.tuples(st.integers(1, 6), st.integers(1, 9), st.integers(1, 9)))
 
@@ -76,3 +77,28 @@ def test_no_text() -> None:
     starts, lengths, owner, reasons = runs_from_texts([], 6)
     boxes, masks = crops_from_runs(starts, lengths, owner, 0, (2, 3), "F")
     assert (boxes.shape, masks, reasons) == ((0, 4), (), {})
+
+
+@given(st.lists(st.integers(1, 10**6), min_size=1, max_size=9))
+def test_counts_of_any_length_and_difference(counts: list[int]) -> None:
+    size = (sum(counts), 1)
+    starts, lengths, _, reasons = runs_from_texts([text_of_coco_rle({"size": [*size], "counts": counts}, size)], size[0])
+    ends = np.cumsum(counts)
+    assert not reasons
+    assert (lengths.tolist(), (starts + lengths).tolist()) == (counts[1::2], ends[1::2].tolist())
+
+
+@pytest.mark.parametrize(
+    ("rle", "message"),
+    [
+        ({"size": [3, 2], "counts": [6]}, r"size \[3, 2\] differs from \[2, 3\]"),
+        ({"size": [2, 3], "counts": [5]}, "counts must be whole numbers from 0 that sum to 6"),
+        ({"size": [2, 3], "counts": [7, -1]}, "counts must be whole numbers"),
+        ({"size": [2, 3], "counts": None}, "counts must be whole numbers"),
+        ({"size": [2, 3]}, "'counts' is missing"),
+        ({"size": [2, 3], "counts": "0P"}, "counts of RLE 1: is cut off"),
+    ],
+)
+def test_cells_of_a_bad_rle_are_refused(rle: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Instances.from_rle([{"size": [2, 3], "counts": [6]}, rle], (2, 3), ("cell",))
