@@ -42,6 +42,7 @@ from somaseg.data.synth_folder import write_cultures
 from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.models.layers import DepthwiseConv2d
 from somaseg.predict import bf16_is_fast
+from somaseg.optimise import make_optimizer
 from somaseg.targets import Target
 
 SETTINGS = Path(__file__).parents[1] / "configs" / "default.yaml"
@@ -158,18 +159,13 @@ def contenders(config: Config) -> list[Contender]:
     ]
     result = []
     for name, model, as_targets in made:
-        trained = [p for p in model.train().parameters() if p.requires_grad]
-        groups = [{"params": [p for p in trained if (p.ndim > 1) == decays], "weight_decay": decay} for decays, decay in _decays(config)]
         # The first rate of the warm-up: an untrained network must not diverge, and the rate changes no time.
-        contender = Contender(name, model, as_targets, torch.optim.AdamW(groups, lr=config.train.rate * 0.01, fused=True))
+        rates = config.train.optimizer.model_copy(update={"rate": config.train.optimizer.rate * 0.01})
+        contender = Contender(name, model.train(), as_targets, make_optimizer(model, rates))
         mask_head = model.roi_heads.mask_head
         mask_head.register_forward_pre_hook(lambda _, inputs, rows=contender.mask_rows: rows.append(len(inputs[0])))  # type: ignore[misc]
         result.append(contender)
     return result
-
-
-def _decays(config: Config) -> list[tuple[bool, float]]:
-    return [(True, config.train.weight_decay), (False, 0.0)]
 
 
 def step(contender: Contender, batch: Batch, config: Config) -> None:
@@ -331,7 +327,7 @@ def main() -> None:
         samples = read_annotations(given.data) if given.data else write_cultures(Path(folder), 9, seed=0)
         crops = Crops(samples, config)
     precision = "bfloat16" if config.train.bf16 else "float32"
-    work = f"{config.train.batch} crops of {config.augment.crop} a step"
+    work = f"{config.train.batch} crops of {config.augment.size.side} a step"
     print(f"{len(samples)} images, {work}, {torch.get_num_threads()} threads, {precision}")
     if given.profile:
         shares(crops, config, min(given.steps, 5), given.warmup)

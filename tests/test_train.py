@@ -27,10 +27,11 @@ TINY = {
         "heads": {"samples": 100000, "positive_share": 1.0, "box_fc_width": 16, "mask_convs": 1, "mask_width": 16, "mask_samples": 0},
         "detect": {"scale": 1.0, "max_detections": 50},
     },
-    "augment": {"crop": 96},
+    "augment": {"size": {"kind": "zoom", "side": 96}},
     "train": {
-        "steps": 6, "batch": 2, "warmup": 1, "cooldown": 2, "validate_every": 3, "validate_images": 2, "folds": 2, "bf16": False,
-        "workers": 0, "pretrained": False, "checkpoint_minutes": 0.0001, "log_every": 1,
+        "steps": 6, "batch": 2, "optimizer": {"kind": "adamw", "warmup": 1}, "schedule": {"kind": "flat", "cooldown": 2},
+        "validate_every": 3, "validate_images": 2, "folds": 2, "bf16": False, "workers": 0, "init": "none",
+        "checkpoint_minutes": 0.0001, "log_every": 1,
     },
 }  # fmt: skip
 
@@ -109,15 +110,17 @@ def test_two_processes_have_the_losses_of_one_with_the_joint_batch(cultures: Pat
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_saves_the_batch(cultures: Path, tmp_path: Path) -> None:
-    settings = Config.model_validate(TINY | {"train": TINY["train"] | {"rate": 1e30, "clip": 1e30, "warmup": 0}})
+    settings = Config.model_validate(
+        TINY | {"train": TINY["train"] | {"optimizer": {"kind": "adamw", "rate": 1e30, "warmup": 0}, "clip": 1e30}}
+    )
     with pytest.raises(NotFiniteError, match=r"not_finite_step_\d+\.pt"):
-        fit(settings, cultures, tmp_path)
+        fit(settings, [cultures], tmp_path)
     saved = torch.load(next(tmp_path.glob("not_finite_step_*.pt")), weights_only=False)
     assert len(saved["images"]) == 2
 
 
 def test_other_settings_do_not_resume_a_run(cultures: Path, tmp_path: Path) -> None:
     settings = Config.model_validate(TINY)
-    (tmp_path / "settings.yaml").write_text(yaml.safe_dump({"train": {"rate": 1.0}}))
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump({"train": {"clip": 1.0}}))
     with pytest.raises(InputError, match="other settings"):
-        fit(settings, cultures, tmp_path)
+        fit(settings, [cultures], tmp_path)

@@ -1,15 +1,13 @@
 """Training: the Lightning module, its callbacks, and `fit`."""
 
 import json
-import logging
 import math
 import os
 import subprocess
-import sys
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +27,12 @@ from somaseg.errors import InputError, MissingExtraError
 from somaseg.instances import Instances
 from somaseg.metrics import FULL_SET_IMAGES, map_iou
 from somaseg.models.cascade import CascadeMaskRCNN
-from somaseg.models.checkpoint import save_checkpoint
+from somaseg.models.checkpoint import load_checkpoint, save_checkpoint
+from somaseg.models.class_heads import adapt_classes
+from somaseg.optimise import make_optimizer, rate_factor
 from somaseg.postprocess import postprocess
-from somaseg.predict import bf16_is_fast, detect
+from somaseg.predict import bf16_is_fast, detect, weights_path
+from somaseg.provenance import versions
 from somaseg.targets import Target
 from somaseg.views import View
 
@@ -39,11 +40,11 @@ try:
     import pytorch_lightning as pl
     from pytorch_lightning.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
     from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+    from pytorch_lightning.utilities import rank_zero_info
     from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 except ImportError:
     raise MissingExtraError("pytorch-lightning", "train") from None
 
-log = logging.getLogger(__name__)
 EMA_EVERY = 5  # optimiser steps between updates of the moving average; each costs about a hundredth of a step
 
 
@@ -72,7 +73,7 @@ class Trainer(pl.LightningModule):
         torch.manual_seed(self.config.train.seed * 1_000_003 + self.global_step * 64 + self.global_rank)
         images, targets = batch
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.bf16):
-            losses = self.model(images, targets)
+            losses = self.model(images, targets, self.config.train.accumulate)
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
             path = self.run / f"not_finite_step_{self.global_step}.pt"
@@ -93,21 +94,10 @@ class Trainer(pl.LightningModule):
         self.scored = []
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW without decay on norms and biases; linear warm-up, flat, linear fall."""
+        """The optimiser, and its rate step by step."""
         cfg = self.config.train
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": cfg.weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=cfg.rate, fused=True)
-
-        def factor(step: int) -> float:
-            rise = step / cfg.warmup if cfg.warmup else 1.0
-            fall = (cfg.steps - step) / cfg.cooldown
-            return 0.01 + 0.99 * max(0.0, min(1.0, rise, fall))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        optimizer = make_optimizer(self.model, cfg.optimizer)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(cfg, step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -116,6 +106,12 @@ def score_sample(model: CascadeMaskRCNN, sample: Sample, config: Config, device:
     image = read_image(sample.image).array
     prediction = detect(View(model.eval(), config.model), [image], config.train.bf16 and bf16_is_fast(device), device)[0]
     return postprocess(prediction, config.postprocess), sample.instances, sample.cell_type or ""
+
+
+def moving_average(config: Config) -> list[pl.Callback]:
+    """The callback that averages the weights, if the settings ask for it."""
+    decay = config.train.ema
+    return [EMAWeightAveraging(decay=decay**EMA_EVERY, update_every_n_steps=EMA_EVERY)] if decay else []
 
 
 class SaveBest(pl.Callback):
@@ -149,7 +145,7 @@ class SaveBest(pl.Callback):
         pl_module.log_dict({f"map_iou_{t or 'all'}": s.value for t, s in result.by_class.items()})
         if trainer.is_global_zero:
             by_type = ", ".join(f"{t} {s.value:.4f}" for t, s in result.by_class.items())
-            log.info("step %d: map_iou %.4f (%s) on %d held-out images", trainer.global_step, value, by_type, len(types))
+            rank_zero_info("step %d: map_iou %.4f (%s) on %d held-out images", trainer.global_step, value, by_type, len(types))
             provenance = self.provenance | {"step": trainer.global_step, "map_iou": value}
             save_checkpoint(pl_module.run / "last.safetensors", pl_module.model, pl_module.config, provenance)
             if value > self.best:
@@ -166,12 +162,54 @@ def split(samples: list[Sample], config: Config) -> tuple[list[Sample], list[Sam
     return training, held_out
 
 
-def fit(config: Config, data: Path, run: Path) -> Path:
+def read_samples(config: Config, data: Sequence[Path]) -> list[Sample]:
+    """Samples of all annotations (see `read_annotations`), in the model's classes and with groups to split by.
+
+    Raises:
+        InputError: when annotations cannot be used, or two of them name the same image.
+    """
+    samples: list[Sample] = []
+    for path in data:
+        own = [with_classes(s, config.model.classes) for s in read_annotations(path)]
+        samples += grouped(own, find=True) if all(s.group is None for s in own) else own
+    names = Counter(s.name for s in samples)
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise InputError(f"--data: {len(twice)} images are in several annotations, such as {twice[0]}: give each image once")
+    return samples
+
+
+def initial_model(config: Config) -> tuple[CascadeMaskRCNN, str]:
+    """The model that a run starts from, as `train.init` says, and what was done to get it.
+
+    Raises:
+        InputError: when the weights cannot be read, or do not fit `model`.
+    """
+    init, settings = config.train.init, config.model
+    model = CascadeMaskRCNN(settings, pretrained=init == "imagenet")
+    if init in ("imagenet", "none"):
+        return model, "ImageNet weights of the trunk" if init == "imagenet" else "weights drawn at random"
+    source = load_checkpoint(weights_path(init))
+    if source.config.model.input != settings.input:
+        raise InputError(f"train.init: {init} was trained on other pixel values: set model.input to {source.config.model.input!r}")
+    adapted = adapt_classes(source.model.state_dict(), source.config.model.classes, settings.classes, seed=config.train.seed)
+    own = model.state_dict()
+    wrong = sorted(
+        name for name in own.keys() | adapted.state.keys()
+        if name not in own or name not in adapted.state or own[name].shape != adapted.state[name].shape
+    )  # fmt: skip
+    if wrong:
+        raise InputError(f"train.init: {len(wrong)} tensors of {init} do not fit `model`, such as {wrong[0]}: set it as in those weights")
+    model.load_state_dict(adapted.state)
+    return model, f"{init} (SHA-256 {source.sha256}); classes {adapted.text()}"
+
+
+def fit(config: Config, data: Sequence[Path], run: Path) -> Path:
     """Train, resuming where a killed run stopped, and return the best weights' path.
 
     Args:
         config: of the run.
-        data: annotations; see `read_annotations`.
+        data: one or more annotations; see `read_annotations`.
         run: folder of the run; made if absent.
 
     Raises:
@@ -179,13 +217,11 @@ def fit(config: Config, data: Path, run: Path) -> Path:
         NotFiniteError: when the loss becomes NaN.
     """
     _begin(config, run)
-    samples = [with_classes(s, config.model.classes) for s in read_annotations(data)]
-    if all(s.group is None for s in samples):
-        samples = grouped(samples, find=True)
-    training, held_out = split(samples, config)
+    training, held_out = split(read_samples(config, data), config)
     crops = Crops(training, config)
     torch.manual_seed(config.train.seed)
-    model = CascadeMaskRCNN(config.model, pretrained=config.train.pretrained)
+    model, start_text = initial_model(config)
+    rank_zero_info(f"starts from {start_text}")
     resume = run / "last.ckpt"
     start = int(torch.load(resume, map_location="cpu", weights_only=False, mmap=True)["global_step"]) if resume.exists() else 0
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
@@ -199,7 +235,8 @@ def fit(config: Config, data: Path, run: Path) -> Path:
     )
     interval = min(cfg.validate_every or cfg.steps, cfg.steps)
     chosen = held_out[:: max(1, math.ceil(len(held_out) / cfg.validate_images))] if cfg.validate_images else held_out
-    best = SaveBest({"data": str(data.name), "images": len(training), "held_out": len(held_out), "fold": cfg.fold, "folds": cfg.folds})
+    about = {"data": ", ".join(path.name for path in data), "start": start_text, "images": len(training), "held_out": len(held_out)}
+    best = SaveBest(about | {"fold": cfg.fold, "folds": cfg.folds})
     trainer = pl.Trainer(
         default_root_dir=run,
         max_steps=cfg.steps,
@@ -209,7 +246,7 @@ def fit(config: Config, data: Path, run: Path) -> Path:
         num_nodes=max(1, world // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))),
         strategy="ddp" if world > 1 else "auto",
         use_distributed_sampler=False,
-        gradient_clip_val=cfg.clip,
+        gradient_clip_val=cfg.clip or None,
         val_check_interval=interval,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
@@ -217,7 +254,7 @@ def fit(config: Config, data: Path, run: Path) -> Path:
         logger=[CSVLogger(run, name="", version="csv"), TensorBoardLogger(run, name="", version="tensorboard")],
         callbacks=[
             best,
-            EMAWeightAveraging(decay=cfg.ema**EMA_EVERY, update_every_n_steps=EMA_EVERY),
+            *moving_average(config),
             ModelCheckpoint(
                 run,
                 filename="last",
@@ -253,7 +290,6 @@ def _begin(config: Config, run: Path) -> None:
             f"{settings}: belongs to a run with other settings: give another --out, or these to resume (only train.steps may differ)"
         )
     settings.write_text(yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False))
-    packages = ("somaseg", "torch", "torchvision", "timm", "numpy", "pytorch-lightning")
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip() or None
-    about = {"versions": {p: version(p) for p in packages} | {"python": sys.version.split()[0]}, "git_commit": commit}
+    about = {"versions": versions(["pytorch-lightning"]), "git_commit": commit}
     (run / "about.json").write_text(json.dumps(about, indent=1))
