@@ -1,6 +1,6 @@
 import pytest
 
-from somaseg.config import PostprocessSettings, SegmentSettings, load_settings, override
+from somaseg.config import PostprocessSettings, SegmentSettings, load_settings, override, update
 from somaseg.errors import InputError
 
 
@@ -20,12 +20,12 @@ def test_override_changes_what_it_names_and_nothing_else():
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("postprocess.nms_iou", "expected KEY=VALUE with a key below postprocess"),
-        ("train.steps=5", "expected KEY=VALUE with a key below postprocess"),
+        ("postprocess.nms_iou", "expected KEY=VALUE with a key below tta, postprocess, fuse"),
+        ("train.steps=5", "expected KEY=VALUE with a key below tta, postprocess, fuse"),
         ("postprocess.nms_iou.cort=1", "expected KEY=VALUE"),
         ("postprocess.nms=0.1", "postprocess.nms: Extra inputs are not permitted"),
         ("postprocess.nms_iou=2", "postprocess.nms_iou: Input should be less than or equal to 1, found 2"),
-        ("postprocess.overlaps=drop", "postprocess.overlaps: Input should be 'trim' or 'keep'"),
+        ("postprocess.overlaps=cut", "postprocess.overlaps: Input should be 'trim', 'probability', 'drop' or 'keep'"),
         ("postprocess.min_area=[", "cannot be read as a YAML value"),
     ],
 )
@@ -42,3 +42,34 @@ def test_settings_read_from_yaml_and_name_the_file_of_a_fault(tmp_path):
     path.write_text("nms: 0.1\n")
     with pytest.raises(InputError, match=r"settings\.yaml: nms: Extra inputs"):
         load_settings(PostprocessSettings, path)
+
+
+def test_update_takes_over_the_fields_that_the_file_names_each_of_them_whole(tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_text("postprocess:\n  min_area: {default: 5, astro: 9}\n  score_thresh: 0.4\nfuse: {method: nms}\n")
+    before = SegmentSettings(postprocess=PostprocessSettings(min_area={"default": 60, "cort": 80}, nms_iou=0.9))
+    after = update(before, path)
+    assert after.postprocess == before.postprocess.model_copy(
+        update={"min_area": {"default": 5, "astro": 9}, "score_thresh": {"default": 0.4}}
+    )
+    assert after.fuse.method == "nms"
+    assert after.tta == before.tta
+    assert update(before, None) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("postprocess: {nms: 1}", "postprocess.nms: Extra inputs are not permitted"),
+        ("post: {nms_iou: 1}", "post: Extra inputs are not permitted"),
+        ("postprocess: 3", "postprocess: Input should be a valid dictionary"),
+        ("postprocess: {min_area: {astro: 3}}", "postprocess.min_area: .*give a value for `default`"),
+        ("- 3", "found list, expected settings as `name: value` lines"),
+        ("a: [", "cannot be read as YAML settings"),
+    ],
+)
+def test_update_names_the_file_of_a_fault(tmp_path, text, message):
+    path = tmp_path / "settings.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=rf"settings\.yaml: {message}"):
+        update(SegmentSettings(), path)
