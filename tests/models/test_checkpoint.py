@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from somaseg.config import Config, PostprocessSettings
 from somaseg.errors import InputError
 from somaseg.models.cascade import CascadeMaskRCNN
-from somaseg.models.checkpoint import load_checkpoint, save_checkpoint
+from somaseg.models.checkpoint import load_checkpoint, read_about, save_checkpoint
 from tiny import TINY
 
 CONFIG = Config(model=TINY, postprocess=PostprocessSettings(nms_iou=0.17))
@@ -39,8 +39,35 @@ def test_round_trip_in_half_precision(saved):
     assert own.keys() == found.keys()
     for name, tensor in own.items():
         assert found[name].dtype == torch.float32
-        torch.testing.assert_close(found[name], tensor.half().float(), atol=0, rtol=0)
+        torch.testing.assert_close(found[name], tensor.half().float() if tensor.ndim > 1 else tensor, atol=0, rtol=0)
     assert path.stat().st_size < 1.2 * 2 * sum(t.numel() for t in own.values()) + 30_000
+
+
+def test_round_trip_in_float(saved, tmp_path):
+    model, _ = saved
+    path = tmp_path / "folder" / "float.safetensors"
+    save_checkpoint(path, model, CONFIG, {}, "float")
+    found = load_checkpoint(path).model.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in model.state_dict().items())
+    assert read_about(path).types == ("F32",)
+
+
+def test_what_half_precision_cannot_hold_stays_float(saved):
+    model, path = saved
+    name = "roi_heads.mask_head.predictor.weight"
+    with torch.no_grad():
+        model.state_dict()[name][0, 0] = 1e6
+    save_checkpoint(path, model, CONFIG, {})
+    assert load_checkpoint(path).model.state_dict()[name].max() == 1e6
+
+
+def test_what_a_file_says_of_itself_is_read_without_its_weights(saved):
+    model, path = saved
+    about = read_about(path)
+    assert about.config == CONFIG
+    assert about.provenance == {"data": "drawn", "fold": 0}
+    assert about.shapes == {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    assert about.types == ("F16", "F32")
 
 
 def test_saving_what_was_read_gives_the_same_file(saved):

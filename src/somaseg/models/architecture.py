@@ -1,0 +1,61 @@
+"""What a network is built of, read from the shapes of its tensors."""
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor
+
+TRUNK = "backbone.bottom_up."
+STAGES = ("res2", "res3", "res4", "res5")
+DEFORMABLE = {18: "plain", 27: "modulated"}  # channels of the offsets: two of each of nine taps, and a strength
+
+
+def architecture(tensors: Mapping[str, Tensor]) -> dict[str, object]:
+    """Its parts in words, as far as tensors show them; a part that is not there has no word.
+
+    The number of classes is not among them, since class layers can be adapted.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    facts: dict[str, object] = {}
+
+    def note(fact: str, name: str, axis: int) -> None:
+        if len(shapes.get(name, ())) > axis:
+            facts[fact] = shapes[name][axis]
+
+    def count(pattern: str) -> int:
+        return len({found[1] for name in shapes if (found := re.match(pattern, name))})
+
+    note("input channels", f"{TRUNK}stem.conv1.weight", 1)
+    note("stem width", f"{TRUNK}stem.conv1.weight", 0)
+    blocks = [count(rf"{re.escape(TRUNK)}{stage}\.(\d+)\.") for stage in STAGES]
+    if any(blocks):
+        facts["blocks"] = blocks
+        note("bottleneck width", f"{TRUNK}res2.0.conv1.weight", 0)
+        note("width of a group", f"{TRUNK}res2.0.conv2.weight", 1)
+        note("output width", f"{TRUNK}res2.0.conv3.weight", 0)
+        offsets = [DEFORMABLE.get(shapes.get(f"{TRUNK}{stage}.0.conv2_offset.weight", (0,))[0], "none") for stage in STAGES]
+        if set(offsets) != {"none"}:
+            facts["deformable"] = offsets
+    note("pyramid width", "backbone.fpn_lateral2.weight", 0)
+    note("anchors at a place", "proposal_generator.rpn_head.objectness_logits.weight", 0)
+    for fact, pattern in (
+        ("pyramid levels", r"backbone\.fpn_output(\d)\."),
+        ("box stages", r"roi_heads\.box_predictor\.(\d)\."),
+        ("box convolutions", r"roi_heads\.box_head\.0\.conv(\d)\."),
+        ("box layers", r"roi_heads\.box_head\.0\.fc(\d)\."),
+        ("mask convolutions", r"roi_heads\.mask_head\.mask_fcn(\d)\."),
+    ):
+        if found := count(pattern):
+            facts[fact] = found
+    note("box convolution width", "roi_heads.box_head.0.conv1.weight", 0)
+    note("box layer width", "roi_heads.box_head.0.fc1.weight", 0)
+    note("box deltas", "roi_heads.box_predictor.0.bbox_pred.weight", 0)
+    note("mask width", "roi_heads.mask_head.mask_fcn1.weight", 0)
+    return facts
+
+
+def differences(found: Mapping[str, object], expected: Mapping[str, object]) -> list[str]:
+    """Facts that contradict each other, in words."""
+    return [
+        f"{fact}: {found[fact]} in the file, {value} in the settings" for fact, value in expected.items() if found.get(fact, value) != value
+    ]
