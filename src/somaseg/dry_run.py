@@ -17,7 +17,7 @@ from somaseg.config import Config, EdgeSettings, ZoomSettings
 from somaseg.data.dataset import Crops, Steps, collate
 from somaseg.data.resize import size_by_edge
 from somaseg.masks import Size
-from somaseg.train import Trainer, initial_model, moving_average, read_samples, split
+from somaseg.train import Trainer, initial_model, moving_average, read_split
 
 STEPS = 2
 IMAGES = 12  # that crops are drawn from; reading hundreds would take longer than the steps
@@ -82,7 +82,7 @@ def dry_run(config: Config, data: Sequence[Path], edge: int) -> DryRun:
     Raises:
         InputError: for data or weights that cannot be used.
     """
-    training = split(read_samples(config, data), config)[0]
+    training = read_split(config, data)[0]
     full, size = config.augment.size, training[0].instances.size
     small = full if not edge else smaller(full, edge)
     few = config.model_copy(update={"augment": config.augment.model_copy(update={"size": small})})

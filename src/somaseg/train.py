@@ -162,21 +162,26 @@ def split(samples: list[Sample], config: Config) -> tuple[list[Sample], list[Sam
     return training, held_out
 
 
-def read_samples(config: Config, data: Sequence[Path]) -> list[Sample]:
-    """Samples of all annotations (see `read_annotations`), in the model's classes and with groups to split by.
+def read_split(config: Config, data: Sequence[Path]) -> tuple[list[Sample], list[Sample]]:
+    """Training and held-out samples of all annotations (see `read_annotations`), in the model's classes.
+
+    Each of the annotations is split on its own, so that what is held out of it does not depend on the others: a model that was
+    pre-trained on a pool has not seen what a later run on a part of the pool holds out.
 
     Raises:
         InputError: when annotations cannot be used, or two of them name the same image.
     """
-    samples: list[Sample] = []
+    training: list[Sample] = []
+    held_out: list[Sample] = []
     for path in data:
-        own = [with_classes(s, config.model.classes) for s in read_annotations(path)]
-        samples += grouped(own, find=True) if all(s.group is None for s in own) else own
-    names = Counter(s.name for s in samples)
-    twice = [name for name, count in names.items() if count > 1]
+        samples = [with_classes(s, config.model.classes) for s in read_annotations(path)]
+        parts = split(grouped(samples, find=True) if all(s.group is None for s in samples) else samples, config)
+        training += parts[0]
+        held_out += parts[1]
+    twice = [name for name, count in Counter(s.name for s in (*training, *held_out)).items() if count > 1]
     if twice:
         raise InputError(f"--data: {len(twice)} images are in several annotations, such as {twice[0]}: give each image once")
-    return samples
+    return training, held_out
 
 
 def initial_model(config: Config) -> tuple[CascadeMaskRCNN, str]:
@@ -217,7 +222,7 @@ def fit(config: Config, data: Sequence[Path], run: Path) -> Path:
         NotFiniteError: when the loss becomes NaN.
     """
     _begin(config, run)
-    training, held_out = split(read_samples(config, data), config)
+    training, held_out = read_split(config, data)
     crops = Crops(training, config)
     torch.manual_seed(config.train.seed)
     model, start_text = initial_model(config)

@@ -1,6 +1,6 @@
 """Settings of the network."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -187,7 +187,10 @@ class DetectSettings(Settings):
 
 
 class ModelSettings(Settings):
-    """A Cascade Mask R-CNN, whole: classes, parts, and how it detects."""
+    """A Cascade Mask R-CNN, whole: classes, parts, and how it detects.
+
+    In a settings file `preset: X152` stands for all settings of `X152`; what is given beside it takes the place of single ones.
+    """
 
     classes: tuple[str, ...] = ("shsy5y", "astro", "cort")
     input: InputSettings = InputSettings()
@@ -195,6 +198,26 @@ class ModelSettings(Settings):
     rpn: RpnSettings = RpnSettings()
     heads: HeadSettings = HeadSettings()
     detect: DetectSettings = DetectSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve_preset(cls, values: Any) -> Any:
+        if not (isinstance(values, dict) and "preset" in values):
+            return values
+        name = values["preset"]
+        if name not in PRESETS:
+            raise ValueError(f"preset: found {name!r}, expected one of {', '.join(PRESETS)}")
+        return _merged(PRESETS[name].model_dump(), {key: value for key, value in values.items() if key != "preset"})
+
+
+def _merged(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """`given` in place of what it names, within nested settings too unless they are of another kind."""
+    result = dict(values)
+    for key, value in given.items():
+        old = result.get(key)
+        within = isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind")
+        result[key] = _merged(old, value) if within else value
+    return result
 
 
 # cascade_mask_rcnn_X_152_32x8d_FPN_IN5k_gn_dconv of Detectron2's model zoo (docs/method.md).
@@ -224,3 +247,5 @@ X152 = ModelSettings(
     ),
     detect=DetectSettings(shortest_edge=800, longest_edge=1333, nms_iou=0.5, per_class=True, max_detections=100),
 )
+
+PRESETS = {"X152": X152}
