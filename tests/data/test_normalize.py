@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from somaseg.data.normalize import CLIP, normalize, to_grey
+from somaseg.config import InputSettings
+from somaseg.data.normalize import CLIP, grey8, normalize, pixel_values, to_grey
 from somaseg.errors import InputError
 
 GREY = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9))
@@ -68,3 +69,36 @@ def test_pixels_that_are_not_numbers_become_the_median(image):
 def test_other_shapes_are_refused(shape):
     with pytest.raises(InputError, match="give \\(height, width\\)"):
         to_grey(np.zeros(shape))
+
+
+@given(GREY)
+def test_grey8_leaves_8_bits_as_they_are(image):
+    values = grey8(image)
+    assert values.dtype == np.float32
+    np.testing.assert_array_equal(values, image)
+    np.testing.assert_array_equal(grey8(np.stack([image] * 3, axis=-1)), image)
+
+
+@given(GREY)
+def test_grey8_of_other_types_fills_the_range(image):
+    copies = [grey8(copy) for copy in (image.astype(np.uint16) * 257, image.astype(np.float32) / 255, image.astype(np.float64) * 3 + 100)]
+    for values in copies:
+        assert values.dtype == np.float32
+        np.testing.assert_array_equal(values, np.rint(values))
+        np.testing.assert_allclose(values, copies[0], atol=1)
+        flat = image.min() == image.max()
+        assert (values.min(), values.max()) == ((0, 0) if flat else (0, 255))
+
+
+def test_grey8_stretches_between_its_percentiles():
+    # Of 1001 values, 0 to 1000, percentile .3 is 3 and percentile 99.7 is 997.
+    ramp = np.arange(1001, dtype=np.uint16).reshape(7, 143)
+    values = grey8(ramp).ravel()
+    assert values[[0, 3, 600, 997, 1000]].tolist() == [0, 0, 153, 255, 255]
+    assert grey8(np.zeros((0, 3))).shape == (0, 3)
+
+
+def test_the_settings_choose_the_values():
+    image = np.array([[2, 6], [6, 2]], np.uint8)
+    np.testing.assert_array_equal(pixel_values(image, InputSettings()), normalize(image))
+    np.testing.assert_array_equal(pixel_values(image, InputSettings(values="grey8")), image)

@@ -68,6 +68,25 @@ def test_the_parameters_have_detectron2_names():
     assert set(ConvBlock(4, 8, 3, norm="GN").state_dict()) == {"weight", "norm.weight", "norm.bias"}
 
 
+@pytest.mark.parametrize(("width", "groups"), [(8, 8), (32, 32), (48, 16), (96, 32), (256, 32)])
+def test_groups_divide_the_channels(width, groups):
+    assert ConvBlock(4, width, 1, norm="GN").norm.num_groups == groups
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_a_frozen_norm_is_part_of_the_convolution(relu):
+    block = ConvBlock(6, 8, 3, stride=2, groups=2, norm="FrozenBN", relu=relu)
+    random = torch.Generator().manual_seed(1)
+    for values, low, high in (("weight", 0.5, 1.5), ("bias", -1, 1), ("running_mean", -1, 1), ("running_var", 0.5, 1.5)):
+        getattr(block.norm, values).uniform_(low, high, generator=random)
+    x = random_input(9, 8)
+    expected = block.norm(nn.functional.conv2d(x, block.weight, None, 2, 1, groups=2))
+    expected = nn.functional.relu(expected) if relu else expected
+    torch.testing.assert_close(block(x), expected, atol=1e-5, rtol=1e-4)
+    assert set(block.state_dict()) == {"weight", *(f"norm.{name}" for name in ("weight", "bias", "running_mean", "running_var"))}
+    assert [name for name, _ in block.named_parameters()] == ["weight"]
+
+
 @pytest.mark.parametrize("width", [8, 96, 128])
 def test_group_norm_and_relu_follow_the_convolution(width):
     block = ConvBlock(6, width, 3, stride=2, norm="GN", relu=True)

@@ -59,7 +59,7 @@ class Bottleneck(nn.Module):
         offset, strength = moves[:, : 2 * TAPS], moves[:, 2 * TAPS :]
         weight, bias = conv.folded()
         mask = strength.sigmoid() if strength.shape[1] else None
-        moved = deform_conv2d(x, offset, weight, bias, mask, conv.stride[0], conv.padding[0], groups=conv.groups)
+        moved = deform_conv2d(x, offset, weight, bias, mask, conv.stride[0], padding=1, groups=conv.groups)
         return conv.finish(moved)
 
 
