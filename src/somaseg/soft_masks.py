@@ -51,7 +51,7 @@ def interpolate(
 
     The value at pixel centre (x + .5, y + .5) is the bilinear interpolation of the S x S grid at u = (x + .5 - x0) / (x1 - x0) * S - .5,
     with zeros around the grid: what Detectron2's paste gives with grid_sample(align_corners=False). The interpolation is separable
-    and linear, so it is two matrix products, rows @ grid @ columns.T, for many boxes of about one size at once.
+    and linear, so it is two matrix products, rows @ grid @ columns, for many boxes of about one size at once.
 
     Args:
         boxes: (N, 4) x0 y0 x1 y1 in pixels of the image, each with a width and a height where its window has pixels.
@@ -69,9 +69,15 @@ def interpolate(
     lengths = windows[:, 2:] - windows[:, :2]
     for chosen in _size_batches(lengths):
         width, height = lengths[chosen].max(axis=0).tolist()
-        rows = _weights(windows[chosen, 1], start[chosen, 1], extent[chosen, 1], height, grid)
-        columns = _weights(windows[chosen, 0], start[chosen, 0], extent[chosen, 0], width, grid)
-        yield chosen, rows @ mask_probs[chosen].astype(np.float32) @ columns.transpose(0, 2, 1)
+        # A row or column of weights has a place on either side for the zeros around the grid, which is cut off.
+        rows = np.zeros((len(chosen), height, grid + 2), np.float32)
+        columns = np.zeros((len(chosen), grid + 2, width), np.float32)
+        member, across, down = np.arange(len(chosen))[:, None], np.arange(width), np.arange(height)
+        for cell, weight in _taps(windows[chosen, 1], start[chosen, 1], extent[chosen, 1], height, grid):
+            rows[member, down, cell] = weight
+        for cell, weight in _taps(windows[chosen, 0], start[chosen, 0], extent[chosen, 0], width, grid):
+            columns[member, cell, across] = weight
+        yield chosen, rows[:, :, 1:-1] @ mask_probs[chosen].astype(np.float32) @ columns[:, 1:-1]
 
 
 def _reach(boxes: NDArray[np.float32], grid: int, size: mk.Size) -> NDArray[np.int64]:
@@ -90,7 +96,7 @@ def _reach(boxes: NDArray[np.float32], grid: int, size: mk.Size) -> NDArray[np.i
 def _size_batches(lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Indices of windows (width, height) in batches of about one size; windows without a pixel are left out."""
     inside = np.flatnonzero((lengths > 0).all(axis=1))
-    steps = np.ceil(np.log(np.maximum(lengths[inside], 1)) / np.log(1.5)).astype(np.int64)
+    steps = np.ceil(np.log2(lengths[inside])).astype(np.int64)
     _, group = np.unique(steps[:, 0] * 100 + steps[:, 1], return_inverse=True)
     batches = []
     for number in range(int(group.max()) + 1 if len(group) else 0):
@@ -100,16 +106,18 @@ def _size_batches(lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return batches
 
 
-def _weights(
+def _taps(
     first: NDArray[np.int64], start: NDArray[np.float64], extent: NDArray[np.float64], length: int, grid: int
-) -> NDArray[np.float32]:
-    """Linear interpolation weights (n, length, grid) of `length` pixel centres from `first` on, in a grid over start..start + extent."""
+) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """The two grid cells between which each of `length` pixel centres from `first` on lies, in a grid over start..start + extent.
+
+    Returns:
+        Twice the number of the grid cell, from 1, or 0 and grid + 1 for all before and behind, and its weight, (n, length) each.
+    """
     step = (grid / extent)[:, None]
-    position = (first + 0.5 - start)[:, None] * step - 0.5 + np.arange(length) * step
-    distance = position.astype(np.float32)[:, :, None] - np.arange(grid, dtype=np.float32)
-    np.abs(distance, out=distance)
-    np.subtract(1, distance, out=distance)
-    return np.maximum(distance, 0, out=distance)
+    position = ((first + 0.5 - start)[:, None] * step - 0.5 + np.arange(length) * step).astype(np.float32)
+    before = np.floor(position)
+    return [((np.clip(cell, -1, grid) + 1).astype(np.int64), 1 - np.abs(position - cell)) for cell in (before, before + 1)]
 
 
 def _tight_windows(masks: NDArray[np.bool_]) -> NDArray[np.int64]:
