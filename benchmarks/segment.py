@@ -6,9 +6,8 @@ Ours is all that `segment` does with an image at its default setting: read, netw
 the summary of the run, which a real run makes only once for all its images. Of the others only the forward pass counts:
 
 - torchvision's `maskrcnn_resnet50_fpn_v2`, with its own resizing (short side 800) and without (704 x 520).
-- Cascade Mask R-CNN with ResNeXt-152 32x8d, FPN 256, 1000 proposals, three box heads of four convolutions, a mask head of eight, made of
-  somaseg's own parts and torchvision's deformable convolutions (docs/method.md), at the method's test size (short side 800) and at
-  704 x 520. Less than the whole: frozen norms are folded away, one colour channel, no sixth level.
+- somaseg's own full-size model, Cascade Mask R-CNN with a deformable ResNeXt-152 32x8d (docs/method.md), at the method's test size (short
+  side 800) and at 704 x 520.
 
 Both have random weights, so what they find means nothing; as many detections as they may keep (100) reach their mask heads, see the
 column, and on images with hundreds of cells their trained selves would keep as many. They run in float32, as their own tools do on a
@@ -18,7 +17,6 @@ Peak memory is that of `somaseg segment` as a process of its own on the same ima
 """
 
 import argparse
-import re
 import statistics
 import subprocess
 import sys
@@ -33,16 +31,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from timm.models import register_model
-from timm.models.resnet import resnext101_32x8d
 from torch import nn
 from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
-from torchvision.ops import deform_conv2d
 
 import somaseg
-from somaseg.config import BackboneSettings, DetectSettings, HeadSettings, ModelSettings, RpnSettings
+from somaseg.config import X152, ModelSettings
 from somaseg.data.images import find_images, read_image
-from somaseg.data.normalize import normalize, to_grey
+from somaseg.data.normalize import to_grey
 from somaseg.data.synth_folder import write_cultures
 from somaseg.instances import Prediction
 from somaseg.models.cascade import CascadeMaskRCNN
@@ -77,6 +72,7 @@ class Watched:
 
     def __init__(self, segmenter: Segmenter) -> None:
         self.inner, self.name, self.sha256, self.classes = segmenter, segmenter.name, segmenter.sha256, segmenter.classes
+        self.about = segmenter.about
         self.seconds, self.prediction = 0.0, Prediction.__new__(Prediction)
 
     def predict(self, image: NDArray[Any]) -> Prediction:
@@ -87,44 +83,9 @@ class Watched:
         return self.prediction
 
 
-class Deformable(nn.Module):
-    """A deformable convolution (Dai et al. 2017) in place of a plain one, in float32, as torchvision has it."""
-
-    def __init__(self, conv: nn.Conv2d) -> None:
-        super().__init__()
-        self.conv = conv
-        self.offset = nn.Conv2d(conv.in_channels, 18, 3, conv.stride, 1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) -> (B, C', H', W')."""
-        with torch.autocast("cpu", enabled=False):
-            x = x.float()
-            return deform_conv2d(x, self.offset(x), self.conv.weight, self.conv.bias, self.conv.stride, self.conv.padding)
-
-
-@register_model
-def resnext152_32x8d(pretrained: bool = False, **given: Any) -> nn.Module:
-    """ResNeXt-152 32x8d, which timm can make but has no name for."""
-    return resnext101_32x8d(pretrained, **(given | {"layers": (3, 8, 36, 3)}))
-
-
 def cascade_settings(scale: float) -> ModelSettings:
-    """The full-size model of docs/method.md without its sixth level; `peers` makes its convolutions deformable."""
-    return ModelSettings(
-        backbone=BackboneSettings(name="resnext152_32x8d", strides=(4, 8, 16, 32), fpn_width=256, freeze_at=0),
-        rpn=RpnSettings(sizes=((32,), (64,), (128,), (256,)), pre_nms=1000, post_nms=1000),
-        heads=HeadSettings(
-            canonical_size=224,
-            box_convs=4,
-            box_conv_width=256,
-            box_fcs=1,
-            box_fc_width=1024,
-            mask_convs=8,
-            mask_width=256,
-            norm="GN",
-        ),
-        detect=DetectSettings(scale=scale, nms_iou=0.5, per_class=True, max_detections=100),
-    )
+    """The full-size model of docs/method.md at a scale."""
+    return X152.model_copy(update={"detect": X152.detect.model_copy(update={"shortest_edge": None, "longest_edge": None, "scale": scale})})
 
 
 def cascade_peer(name: str, scale: float, bf16: bool, model: CascadeMaskRCNN, proposals: list[int]) -> Peer:
@@ -155,9 +116,9 @@ def peers(scale: float) -> list[Peer]:
     mask = maskrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, num_classes=4).eval()
     mask.rpn.register_forward_hook(lambda *of: counted["mask"].append(len(of[2][0][0])))
     cascade = CascadeMaskRCNN(cascade_settings(scale))
-    for name, module in list(cascade.named_modules()):
-        if isinstance(module, nn.Conv2d) and re.search(r"layer[234]\.\d+\.conv2$", name):
-            cascade.get_submodule(name.removesuffix(".conv2")).conv2 = Deformable(module)
+    for name, parameter in cascade.named_parameters():
+        if name.endswith("conv2_offset.bias"):
+            nn.init.uniform_(parameter, -2, 2)  # untrained offsets are zero, and reading in order is fast
     cascade.eval()
     cascade.proposal_generator.register_forward_hook(lambda *of: counted["cascade"].append(len(of[2][0][0][0])))
     result = []
