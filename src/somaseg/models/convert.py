@@ -37,6 +37,7 @@ ENDS = {
     "w": "weight", "b": "bias", "bn_s": "norm.weight", "bn_b": "norm.bias", "bn_gamma": "norm.weight", "bn_beta": "norm.bias",
     "bn_rm": "norm.running_mean", "bn_riv": "norm.running_var", "gn_s": "norm.weight", "gn_b": "norm.bias",
 }  # fmt: skip
+OFFSETS = ".conv2_offset."
 EPS = 1e-5  # what a frozen norm adds to the variance; a norm that has none in the file shall scale by its weight exactly
 
 
@@ -79,10 +80,13 @@ class Conversion:
 
     def notes(self) -> list[str]:
         """What to know before the weights are used."""
-        absent = [part for part, prefixes in PARTS.items() if any(n.startswith(prefixes) for n in self.missing)]
+        offsets = [name for name in self.missing if OFFSETS in name]
+        absent = [part for part, prefixes in PARTS.items() if any(n.startswith(prefixes) and OFFSETS not in n for n in self.missing)]
         notes = [f"classes: {self.classes}"] if self.classes else []
+        if offsets:
+            notes.append("deformable convolutions start as plain ones, since the file has no offsets")
         if absent:
-            notes.append(f"first values, drawn anew, in: {', '.join(absent)}; a start for training, no detector yet")
+            notes.append(f"drawn anew: {', '.join(absent)}; this is a start for training and no detector yet")
         return notes
 
     def write_json(self, path: Path) -> None:
@@ -240,7 +244,7 @@ def _check(source: Path, named: Mapping[str, Tensor], own: Mapping[str, Tensor],
 
 def _may_lack(name: str, named: Mapping[str, Tensor]) -> bool:
     """Offsets of deformable convolutions start at zero, which is a plain convolution; statistics may be in the scale already."""
-    return ".conv2_offset." in name or _scales_only(name, named)
+    return OFFSETS in name or _scales_only(name, named)
 
 
 def _scales_only(name: str, named: Mapping[str, Tensor]) -> bool:

@@ -91,7 +91,7 @@ def _read_torch(path: Path) -> Any:
             warnings.simplefilter("ignore")  # PyTorch's advice on what to do with a file like this; the error below gives ours
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        asked = re.search(r"(Unsupported [^.]*: GLOBAL )?(?P<what>[\w.]+) was not an allowed global", str(error))
+        asked = re.search(r"GLOBAL (?P<what>[\w.]+)", str(error))
         what = f"`{asked['what']}`" if asked else "what weights do not need"
         raise InputError(
             f"{path}: refused, and nothing in it was run: it asks for {what:.80}, but weights are tensors in plain containers: "
