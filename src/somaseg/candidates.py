@@ -112,11 +112,12 @@ class Candidates:
             crops: N masks; one that is the very same array as before is taken for unchanged.
         """
         before = self.pasted
-        boxes, tight = before.boxes.copy(), list(before.crops)
+        boxes, tight = before.boxes.tolist(), list(before.crops)
         for i, (crop, old) in enumerate(zip(crops, before.crops, strict=True)):
             if crop is not old:
-                box, tight[i] = mk.crop_from_mask(crop)
-                boxes[i] = np.tile(boxes[i, :2], 2) + box
-        every = replace(self, pixels=Pixels(boxes, tuple(tight), before.quality))
+                (x0, y0, x1, y1), tight[i] = mk.crop_from_mask(crop)
+                x, y = boxes[i][:2]
+                boxes[i] = [x + x0, y + y0, x + x1, y + y1]
+        every = replace(self, pixels=Pixels(np.array(boxes, np.int32).reshape(-1, 4), tuple(tight), before.quality))
         left = np.flatnonzero([crop.size for crop in tight])
         return every if len(left) == len(every) else every[left]

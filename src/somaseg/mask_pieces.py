@@ -43,8 +43,7 @@ def largest_pieces(crops: Sequence[mk.Mask]) -> list[mk.Mask]:
         if sizes[first] == np.count_nonzero(crop):
             largest.append(crop)
         else:
-            present = np.unique(piece)
-            largest.append(np.asarray(piece == present[np.argmax(sizes[present])]))
+            largest.append(np.asarray(piece == piece.flat[sizes[piece].argmax()]))
     return largest
 
 
