@@ -6,8 +6,8 @@ Ours is all that `segment` does with an image at its default setting: read, netw
 the summary of the run, which a real run makes only once for all its images. Of the others only the forward pass counts:
 
 - torchvision's `maskrcnn_resnet50_fpn_v2`, with its own resizing (short side 800) and without (704 x 520).
-- somaseg's own full-size model, Cascade Mask R-CNN with a deformable ResNeXt-152 32x8d (docs/method.md), at the method's test size (short
-  side 800) and at 704 x 520.
+- somaseg's own full-size model, Cascade Mask R-CNN with a deformable ResNeXt-152 32x8d (docs/method.md), with torchvision's deformable
+  convolutions and ROI pooling, at the method's test size (short side 800) and at 704 x 520.
 
 Both have random weights, so what they find means nothing; as many detections as they may keep (100) reach their mask heads, see the
 column, and on images with hundreds of cells their trained selves would keep as many. They run in float32, as their own tools do on a
@@ -33,6 +33,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
+from x152 import random_x152, torchvision_operators
 
 import somaseg
 from somaseg.config import X152, ModelSettings
@@ -92,7 +93,7 @@ def cascade_peer(name: str, scale: float, bf16: bool, model: CascadeMaskRCNN, pr
     settings = cascade_settings(scale)
 
     def forward(image: NDArray[Any]) -> int:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torchvision_operators():
             warnings.filterwarnings("ignore", message="detections reached their cap")
             return len(detect(View(model, settings), [image], bf16, CPU)[0])
 
@@ -115,11 +116,7 @@ def peers(scale: float) -> list[Peer]:
     counted: dict[str, list[int]] = {"mask": [], "cascade": []}
     mask = maskrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, num_classes=4).eval()
     mask.rpn.register_forward_hook(lambda *of: counted["mask"].append(len(of[2][0][0])))
-    cascade = CascadeMaskRCNN(cascade_settings(scale))
-    for name, parameter in cascade.named_parameters():
-        if name.endswith("conv2_offset.bias"):
-            nn.init.uniform_(parameter, -2, 2)  # untrained offsets are zero, and reading in order is fast
-    cascade.eval()
+    cascade = random_x152(SHORT_SIDE)
     cascade.proposal_generator.register_forward_hook(lambda *of: counted["cascade"].append(len(of[2][0][0][0])))
     result = []
     for bf16 in (False, True)[: 1 + bf16_is_fast(CPU)]:
