@@ -17,6 +17,11 @@ def test_override_changes_what_it_names_and_nothing_else():
     assert before.postprocess.min_area == {"default": 60, "cort": 80}
 
 
+def test_override_takes_a_list_of_steps():
+    after = override(SegmentSettings(), ["postprocess.steps=[screen, paste, border]"])
+    assert after.postprocess.steps == ("screen", "paste", "border")
+
+
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
@@ -26,6 +31,8 @@ def test_override_changes_what_it_names_and_nothing_else():
         ("postprocess.nms=0.1", "postprocess.nms: Extra inputs are not permitted"),
         ("postprocess.nms_iou=2", "postprocess.nms_iou: Input should be less than or equal to 1, found 2"),
         ("postprocess.overlaps=cut", "postprocess.overlaps: Input should be 'trim', 'probability', 'drop' or 'keep'"),
+        ("postprocess.steps=[vote]", "postprocess.steps: Value error, paste is missing: list it"),
+        ("postprocess.steps=[rank,paste]", "rank comes before paste"),
         ("postprocess.min_area=[", "cannot be read as a YAML value"),
     ],
 )
