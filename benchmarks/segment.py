@@ -33,7 +33,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
-from x152 import random_x152, torchvision_operators
 
 import somaseg
 from somaseg.config import X152, ModelSettings
@@ -46,6 +45,7 @@ from somaseg.postprocess import postprocess
 from somaseg.predict import Segmenter, bf16_is_fast, detect
 from somaseg.segment import run
 from somaseg.views import View
+from x152 import random_x152, torchvision_operators
 
 CPU = torch.device("cpu")
 SHORT_SIDE = 800  # of both peers' own resizing
