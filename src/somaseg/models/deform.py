@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from somaseg.models.pooling import transposed_product
 
-CACHED = 8 * 2**20  # bytes of samples at a time at inference; more leave the cache before the convolution reads them
+AT_ONCE = 256  # positions at inference; the samples of more leave the cache before the convolution reads them
 
 
 def deform_conv2d(
@@ -63,7 +63,7 @@ def deform_conv2d(
     taps_weight = weight.flatten(2).contiguous()[..., None]
     learns = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, offset, mask, weight, bias))
     at, share = _corners(offset.to(exact), mask, (height, width), kernel, stride, padding, dilation)
-    taps, positions = at.shape[:2]
+    positions = at.shape[1]
     parts = []
     if learns:
         # An image at a time, sampled again in the backward pass: the samples take K times the memory of the features.
@@ -71,9 +71,8 @@ def deform_conv2d(
             here = slice(image * positions // batch, (image + 1) * positions // batch)
             parts.append(checkpoint(_convolve, rows, at[:, here], share[:, here], taps_weight, bias, groups, use_reentrant=False))
     else:
-        step = max(1, CACHED // (taps * channels * rows.element_size()))
-        for begin in range(0, positions, step):
-            here = slice(begin, begin + step)
+        for begin in range(0, positions, AT_ONCE):
+            here = slice(begin, begin + AT_ONCE)
             parts.append(_convolve(rows, at[:, here], share[:, here], taps_weight, bias, groups))
     return torch.cat(parts).view(batch, *offset.shape[2:], -1).permute(0, 3, 1, 2)
 
