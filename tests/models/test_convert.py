@@ -300,3 +300,8 @@ def test_no_such_architecture(tmp_path):
     assert read_architecture("x152").model.backbone.trunk.blocks == (3, 8, 36, 3)
     with pytest.raises(InputError, match="architecture x101: no such file: give x152, or a YAML file"):
         read_architecture("x101")
+
+
+def test_the_settings_must_not_take_the_place_of_the_weights(tmp_path):
+    with pytest.raises(InputError, match=r"out\.yaml: expected a name that ends with \.safetensors"):
+        convert(tmp_path / "model.pth", tmp_path / "out.yaml")

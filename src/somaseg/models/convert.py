@@ -129,8 +129,10 @@ def convert(
         seed: of what the file has nothing for.
 
     Raises:
-        InputError: when the file cannot be read, holds weights of another architecture, or fits only in parts.
+        InputError: when the file cannot be read, holds weights of another architecture, or fits only in parts; or `out` has another suffix.
     """
+    if out.suffix != ".safetensors":
+        raise InputError(f"{out}: expected a name that ends with .safetensors; the settings go beside it as .yaml")
     foreign = read_foreign(source)
     config = read_architecture(architecture_name)
     if classes is not None:
