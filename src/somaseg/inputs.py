@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from somaseg.config import DetectSettings, ModelSettings
 from somaseg.data.normalize import pixel_values
+from somaseg.data.resize import size_by_edge
 from somaseg.masks import Size
 
 
@@ -32,14 +33,8 @@ def prepare(image: NDArray[Any], settings: ModelSettings) -> Tensor:
 
 
 def input_size(size: Size, settings: DetectSettings) -> Size:
-    """Height and width that an image of `size` is given to the network with; the edges' rule is Detectron2's."""
-    if settings.shortest_edge is None:
-        height, width = (max(1, round(side * settings.scale)) for side in size)
-        return height, width
-    factor = settings.shortest_edge / min(size)
-    sides = [float(settings.shortest_edge) if side == min(size) else side * factor for side in size]
-    if settings.longest_edge is not None and max(sides) > settings.longest_edge:
-        factor = settings.longest_edge / max(sides)
-        sides = [side * factor for side in sides]
-    height, width = (max(1, int(side + 0.5)) for side in sides)
+    """Height and width that an image of `size` is given to the network with."""
+    if settings.shortest_edge is not None:
+        return size_by_edge(size, settings.shortest_edge, settings.longest_edge)
+    height, width = (max(1, round(side * settings.scale)) for side in size)
     return height, width

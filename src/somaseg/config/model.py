@@ -215,8 +215,10 @@ def _merged(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     result = dict(values)
     for key, value in given.items():
         old = result.get(key)
-        within = isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind")
-        result[key] = _merged(old, value) if within else value
+        if isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind"):
+            result[key] = _merged(old, value)
+        else:
+            result[key] = value
     return result
 
 
