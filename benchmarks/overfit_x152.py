@@ -7,8 +7,8 @@ X152 of docs/method.md with all its 182 million parameters; three settings diffe
 (frozen batch norms hold the statistics of a network that has learned before; drawn weights have none), no stage is frozen, and fewer
 boxes are sampled, as there are few cells. The images are 64 x 64 pixels with a few cells each, seen at twice their size.
 
-Writes `curve.csv` and `curve.png` to DIR, and `state.pt`, from which the same command goes on. Stops when `map_iou` on the four
-images passes .9 in two scores running, and fails when it does not in the steps given.
+Writes `curve.csv`, `curve.png` and the weights `x152.safetensors` to DIR, and `state.pt`, from which the same command goes on. Stops
+when `map_iou` on the four images passes .9 in two scores running, and fails when it does not in the steps given.
 """
 
 import argparse
@@ -40,6 +40,7 @@ from somaseg.data.samples import Sample
 from somaseg.data.synth import SynthSettings, render
 from somaseg.metrics import map_iou
 from somaseg.models.cascade import CascadeMaskRCNN
+from somaseg.models.checkpoint import save_checkpoint
 from somaseg.optimise import make_optimizer, rate_factor
 from somaseg.train import score_sample
 
@@ -142,6 +143,7 @@ def overfit(out: Path, config: Config, every: int) -> list[dict[str, float]]:
             draw_curve(out, rows)
             if len(rows) > 1 and min(row["map_iou"] for row in rows[-2:]) > GOAL:
                 break
+    save_checkpoint(out / "x152.safetensors", model, config, {"data": "four synthetic images"}, precision="float")
     return rows
 
 

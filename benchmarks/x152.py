@@ -3,9 +3,10 @@
     python benchmarks/x152.py [--turns 3] [--edge 800] [--weights FILE --images DIR]
 
 Time: the same network with the same weights, image to detections, in turns in one run. Once with our deformable convolutions and ROI
-pooling, once with `torchvision.ops.deform_conv2d` and `roi_align`; the detections must be the same, or the script stops. Where our
-time goes follows, by part; a part that holds another does not count its time. `--edge` is what the image's shorter side becomes: 800 is
-the method's, 520 the image's own.
+pooling, once with `torchvision.ops.deform_conv2d` and `roi_align`; the detections must be the same, or the script stops. Elapsed time
+needs a machine that does nothing else; processor time with OMP_NUM_THREADS=1 bears company, but hides that torchvision's kernels use
+one core. Then the processor time of our parts; a part that holds another does not count its time. `--edge` is what the image's shorter
+side becomes: 800 is the method's, 520 the image's own.
 
 Weights are drawn at random, with branches scaled so that 50 blocks neither vanish nor overflow; offsets are drawn too, about a pixel.
 What random weights find means nothing, but takes the same time. Precision is about detections that mean something: give weights that have
@@ -91,15 +92,15 @@ def torchvision_operators() -> Iterator[None]:
 
 
 class Clock:
-    """Seconds by part; what runs inside another part counts for the inner one alone."""
+    """Seconds of the processor by part; what runs inside another part counts for the inner one alone."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
         self.stack: list[str] = ["heads: all else"]
-        self.since = time.perf_counter()
+        self.since = time.process_time()
 
     def _turn(self) -> None:
-        now = time.perf_counter()
+        now = time.process_time()
         self.seconds[self.stack[-1]] += now - self.since
         self.since = now
 
@@ -147,7 +148,7 @@ def profile(model: CascadeMaskRCNN, image: NDArray[Any], bf16: bool) -> dict[str
         deform, pool = resnext.deform_conv2d, roi_heads.roi_pool
         stack.enter_context(mock.patch.object(resnext, "deform_conv2d", clock.inside("deformable 3 x 3", deform)))
         stack.enter_context(mock.patch.object(roi_heads, "roi_pool", clock.inside("pooling", pool)))
-        clock.since = time.perf_counter()
+        clock.since = time.process_time()
         found(model, image, bf16)
         clock._turn()
     return clock.seconds
@@ -204,20 +205,22 @@ def measure(model: CascadeMaskRCNN, image: NDArray[Any], turns: int, slow: bool)
     ways = [("ours, float32", True, False), ("ours, bfloat16", True, True)]
     if slow:
         ways += [("torchvision's operators, float32", False, False), ("torchvision's operators, bfloat16", False, True)]
-    seconds: dict[str, list[float]] = {name: [] for name, _, _ in ways}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name, _, _ in ways}
     results: dict[str, Prediction] = {}
     for _ in range(turns):
         for name, ours, bf16 in ways:
             with ExitStack() as stack:
                 if not ours:
                     stack.enter_context(torchvision_operators())
-                begin = time.perf_counter()
+                begin = time.perf_counter(), time.process_time()
                 results[name] = found(model, image, bf16)
-                seconds[name].append(time.perf_counter() - begin)
-    base = {bf16: statistics.median(seconds[name]) for name, ours, bf16 in ways if ours}
+                seconds[name].append((time.perf_counter() - begin[0], time.process_time() - begin[1]))
+    medians = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in seconds.items()}
+    print(f"{'':36} {'elapsed':>9} {'/ ours':>6} {'processor':>10} {'/ ours':>6}")
     for name, _, bf16 in ways:
-        middle = statistics.median(seconds[name])
-        print(f"{name:36} {middle:6.2f} s ({min(seconds[name]):.2f}-{max(seconds[name]):.2f})  x {middle / base[bf16]:.2f}")
+        wall, busy = medians[name]
+        ours_wall, ours_busy = medians[ways[bf16][0]]
+        print(f"{name:36} {wall:7.2f} s {wall / ours_wall:6.2f} {busy:8.2f} s {busy / ours_busy:6.2f}")
     if slow:
         ours_found, theirs = results[ways[0][0]], results[ways[2][0]]
         np.testing.assert_allclose(ours_found.scores, theirs.scores, atol=1e-3)
