@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 
 from somaseg import predict
-from somaseg.config import Config, DetectSettings, PostprocessSettings
+from somaseg.config import Config, DetectSettings, PostprocessSettings, SegmentSettings, TtaSettings, override
 from somaseg.errors import InputError
 from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.models.checkpoint import Checkpoint, save_checkpoint
@@ -17,10 +17,12 @@ from somaseg.views import View
 from tiny import TINY
 
 CPU = torch.device("cpu")
+# An untrained network is as sure of its last proposal as of its first; with this cap it has no last one.
+WIDE = TINY.model_copy(update={"rpn": TINY.rpn.model_copy(update={"post_nms": 200})})
 
 
 def settings(**detections):
-    return TINY.model_copy(update={"detect": DetectSettings(**{"scale": 1.0, "score_thresh": 0.1, **detections})})
+    return WIDE.model_copy(update={"detect": DetectSettings(**{"scale": 1.0, "score_thresh": 0.1, **detections})})
 
 
 class Oracle:
@@ -66,7 +68,7 @@ class BrightBlobs(torch.nn.Module):
         return [torch.ones(len(b), 28, 28) for b in boxes]
 
 
-def segmenter(model, model_settings=TINY):
+def segmenter(model, model_settings=WIDE):
     config = Config(model=model_settings, postprocess=PostprocessSettings(min_area=1))
     return Segmenter("drawn", Checkpoint(model, config, "abc", {"data": "drawn"}), device="cpu")
 
@@ -74,7 +76,7 @@ def segmenter(model, model_settings=TINY):
 @pytest.fixture(scope="module")
 def tiny_model():
     torch.manual_seed(0)
-    return CascadeMaskRCNN(TINY).eval()
+    return CascadeMaskRCNN(WIDE).eval()
 
 
 def test_screening_keeps_one_class_a_box():
@@ -127,6 +129,34 @@ def test_reaching_the_cap_warns():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(detect(View(oracle, settings(max_detections=4)), [image], bf16=False, device=CPU)[0]) == 3
+
+
+def capped(cap):
+    return settings(score_thresh=0.1).model_copy(update={"rpn": TINY.rpn.model_copy(update={"post_nms": cap})})
+
+
+@pytest.mark.parametrize(("last", "warns"), [(0.9, True), (0.31, True), (0.3, False), (0.05, False)])
+def test_proposals_at_their_cap_warn_where_the_last_of_them_find_cells(last, warns):
+    # Ten cells side by side in the order of their proposals: the last tenth of the proposals is the last cell.
+    oracle = Oracle([[9.0 * i, 0, 9 * i + 8, 8] for i in range(10)], [[0.9, 0, 0.1]] * 9 + [[last, 0, 1 - last]])
+    image = np.zeros((32, 96), np.float32)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        detect(View(oracle, capped(10)), [image], bf16=False, device=CPU)
+    assert [str(w.message) for w in caught] == [
+        "proposals reached their cap of 10 (rpn.post_nms) and the last of them still found cells: some may be missing"
+    ] * warns
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        detect(View(oracle, capped(11)), [image], bf16=False, device=CPU)
+
+
+def test_last_proposals_that_repeat_better_ones_do_not_warn():
+    oracle = Oracle([[9.0 * i, 0, 9 * i + 8, 8] for i in range(9)] + [[0, 0, 8, 8]], [[0.9, 0, 0.1]] * 10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (found,) = detect(View(oracle, capped(10)), [np.zeros((32, 96), np.float32)], bf16=False, device=CPU)
+    assert len(found) == 9
 
 
 @pytest.mark.parametrize("bf16", [False, True])
@@ -216,7 +246,7 @@ def test_thresholds_can_be_replaced():
 
 def test_load_a_file(tmp_path, tiny_model):
     path = tmp_path / "mine.safetensors"
-    config = Config(model=TINY, postprocess=PostprocessSettings(min_area=33))
+    config = Config(model=WIDE, postprocess=PostprocessSettings(min_area=33))
     save_checkpoint(path, tiny_model, config, {"data": "drawn"})
     for name in (path, str(path)):
         model = load(name, device="cpu")
@@ -230,7 +260,7 @@ def test_load_a_file(tmp_path, tiny_model):
 
 def test_load_by_name(tmp_path, tiny_model, monkeypatch):
     (tmp_path / "weights").mkdir()
-    save_checkpoint(tmp_path / "weights" / "spare.safetensors", tiny_model, Config(model=TINY), {})
+    save_checkpoint(tmp_path / "weights" / "spare.safetensors", tiny_model, Config(model=WIDE), {})
     monkeypatch.setattr(predict.resources, "files", lambda _package: tmp_path)
     assert load("spare", device="cpu").name == "spare"
 
@@ -252,3 +282,23 @@ def test_scores_of_the_network_are_probabilities_of_being_a_cell(tiny_model):
     # An untrained network gives each of the three classes about a third, so a cell has two thirds.
     (found,) = detect(View(tiny_model, settings(score_thresh=0)), [np.zeros((64, 64), np.float32)], bf16=False, device=CPU)
     assert all(math.isclose(score, 2 / 3, abs_tol=0.1) for score in found.scores)
+
+
+def test_views_are_averaged(tiny_model):
+    image = np.random.default_rng(0).integers(0, 256, (48, 64), np.uint8)
+    model = segmenter(tiny_model)
+    plain = model.predict(image)
+    model.tta = TtaSettings(flips=("none", "horizontal"), turns=(0, 180), scales=(1.0, 1.5))
+    averaged = model.predict(image)
+    assert len(averaged) > 5
+    assert not np.array_equal(averaged.boxes, plain.boxes)
+    assert model.about["tta"]["flips"] == ["none", "horizontal"]
+    model.tta = TtaSettings(turns=(0, 0))  # one view
+    np.testing.assert_array_equal(model.predict(image).boxes, plain.boxes)
+
+
+def test_segment_takes_the_views_from_its_settings():
+    settings = override(SegmentSettings(), ["tta.flips=[none,horizontal]", "tta.turns=[0, 90]", "tta.scales=[1.0, 1.25]"])
+    assert settings.tta == TtaSettings(flips=("none", "horizontal"), turns=(0, 90), scales=(1.0, 1.25))
+    with pytest.raises(InputError, match=r"tta\.flips.*'none', 'horizontal' or 'vertical'"):
+        override(SegmentSettings(), ["tta.flips=[sideways]"])

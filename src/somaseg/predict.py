@@ -9,19 +9,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torchvision.ops import batched_nms, nms
 
-from somaseg.config import DetectSettings, PostprocessSettings, TtaSettings
+from somaseg.config import PostprocessSettings, TtaSettings
 from somaseg.data.normalize import to_grey
+from somaseg.detections import Detections, screen
 from somaseg.ensemble import Ensemble
 from somaseg.instances import Instances, Prediction
-from somaseg.masks import Size
-from somaseg.models import boxes as bx
 from somaseg.models.cascade import Detector
 from somaseg.models.checkpoint import Checkpoint, load_checkpoint
 from somaseg.postprocess import postprocess
 from somaseg.views import make_views
+
+LIKELY = 0.3  # score from which a detection is likely a cell
 
 
 def bf16_is_fast(device: torch.device) -> bool:
@@ -34,27 +33,32 @@ def bf16_is_fast(device: torch.device) -> bool:
 def detect(detector: Detector[NDArray[Any]], images: Sequence[NDArray[Any]], bf16: bool, device: torch.device) -> list[Prediction]:
     """Run a detector on images (H, W) or (H, W, C) with pixels; see `Prediction` for what comes back.
 
-    Warns when an image reaches the cap on detections.
+    Warns when an image reaches the cap on detections, or that on proposals while the last of them still find cells.
     """
-    cfg = detector.settings.detect
+    cfg, most = detector.settings.detect, detector.settings.rpn.post_nms
     sizes = [(image.shape[0], image.shape[1]) for image in images]
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         features = detector.features(images)
         proposals = [boxes for boxes, _ in detector.propose(features)]
-        kept = [_screen(b, p, size, cfg) for (b, p), size in zip(detector.refine(features, proposals), sizes, strict=True)]
-        masks = detector.segment(features, [b for b, _, _ in kept], [label for _, _, label in kept])
+        found = [screen(b, p, size, cfg) for (b, p), size in zip(detector.refine(features, proposals), sizes, strict=True)]
+        masks = detector.segment(features, [f.boxes for f in found], [f.labels for f in found])
     predictions = []
-    for size, (boxes, scores, labels), mask in zip(sizes, kept, masks, strict=True):
-        if len(boxes) == cfg.max_detections:
+    for size, proposed, of_image, mask in zip(sizes, proposals, found, masks, strict=True):
+        if len(of_image.boxes) == cfg.max_detections:
             warnings.warn(
                 f"detections reached their cap of {cfg.max_detections}: raise detect.max_detections, or cells may be missing", stacklevel=2
+            )
+        if len(proposed) >= most and last_proposals_find_cells(of_image, len(proposed)):
+            warnings.warn(
+                f"proposals reached their cap of {most} (rpn.post_nms) and the last of them still found cells: some may be missing",
+                stacklevel=2,
             )
         predictions.append(
             Prediction(
                 size=size,
-                boxes=boxes.cpu().numpy(),
-                scores=scores.float().cpu().numpy(),
-                labels=labels.cpu().numpy(),
+                boxes=of_image.boxes.cpu().numpy(),
+                scores=of_image.scores.float().cpu().numpy(),
+                labels=of_image.labels.cpu().numpy(),
                 mask_probs=mask.cpu().numpy().astype(np.float16),
                 classes=detector.settings.classes,
             )
@@ -62,20 +66,14 @@ def detect(detector: Detector[NDArray[Any]], images: Sequence[NDArray[Any]], bf1
     return predictions
 
 
-def _screen(boxes: Tensor, probabilities: Tensor, size: Size, cfg: DetectSettings) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes, scores and labels above the threshold, after NMS, best first, at most `max_detections`."""
-    boxes = bx.clip(boxes, size)
-    if cfg.per_class:
-        keep, labels = torch.nonzero((probabilities[:, :-1] > cfg.score_thresh) & bx.nonempty(boxes)[:, None], as_tuple=True)
-        boxes, scores = boxes[keep], probabilities[keep, labels]
-        order = batched_nms(boxes, scores, labels, cfg.nms_iou)
-    else:
-        labels, scores = probabilities[:, :-1].argmax(dim=1), 1 - probabilities[:, -1]
-        keep = torch.nonzero((scores > cfg.score_thresh) & bx.nonempty(boxes))[:, 0]
-        boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
-        order = nms(boxes, scores, cfg.nms_iou)
-    order = order[: cfg.max_detections]
-    return boxes[order], scores[order], labels[order]
+def last_proposals_find_cells(found: Detections, proposals: int) -> bool:
+    """Whether the last tenth of the proposals gave a tenth or more of the likely cells.
+
+    Where the number of proposals alone were asked, every image would warn: near-duplicates fill them up. If the last tenth is worth
+    as much as any other, those that the cap cut off would have been worth something too.
+    """
+    likely = found.origins[found.scores > LIKELY]
+    return 10 * int((likely >= 0.9 * proposals).sum()) >= max(len(likely), 1)
 
 
 class Segmenter:
@@ -115,7 +113,9 @@ class Segmenter:
                 (height, width), none.reshape(0, 4), none, none.astype(np.int64), np.zeros((0, 28, 28), np.float16), self.classes
             )
         views = make_views(self._model, self.model_settings, self.tta)
-        return detect(views[0] if len(views) == 1 else Ensemble(views), [image], self.bf16, self.device)[0]
+        # The proposals of the other views find nothing more than those of the first (docs/benchmarks.md).
+        detector = views[0] if len(views) == 1 else Ensemble(views, proposers=1)
+        return detect(detector, [image], self.bf16, self.device)[0]
 
     def segment(self, image: NDArray[Any]) -> Instances:
         """The cells of an image (H, W) or (H, W, C), best first."""
