@@ -41,8 +41,8 @@ from somaseg.data.dataset import Crops, collate
 from somaseg.data.synth_folder import write_cultures
 from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.models.layers import DepthwiseConv2d
-from somaseg.predict import bf16_is_fast
 from somaseg.optimise import make_optimizer
+from somaseg.predict import bf16_is_fast
 from somaseg.targets import Target
 
 SETTINGS = Path(__file__).parents[1] / "configs" / "default.yaml"
