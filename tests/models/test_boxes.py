@@ -19,6 +19,42 @@ def test_deltas_of_a_drawn_pair():
     torch.testing.assert_close(bx.encode(box, goal, (10.0, 20.0, 5.0, 2.0)), torch.tensor([[5, 10, 0, 2 * math.log(2)]]))
 
 
+# Boxes, goals, and the deltas between them at unit weights.
+CODES = {
+    "no cell": ([], [], []),
+    "a cell of one pixel": (
+        [(12, 12, 28, 28), (20, 20, 21, 21)],
+        [(20, 20, 21, 21), (12, 12, 28, 28)],
+        [(1 / 32, 1 / 32, -math.log(16), -math.log(16)), (-0.5, -0.5, math.log(16), math.log(16))],
+    ),
+    "the same cell twice": ([(3, 4, 13, 24)] * 2, [(3, 4, 13, 24)] * 2, [(0, 0, 0, 0)] * 2),
+    "a cell as large as its crop of 64": (
+        [(24, 24, 40, 40), (-16, 0, 16, 32)],
+        [(0, 0, 64, 64)] * 2,
+        [(0, 0, math.log(4), math.log(4)), (1, 0.5, math.log(2), math.log(2))],
+    ),
+    "a thousand cells": (
+        [(i, 0, i + 10, 8) for i in range(1000)],
+        [(i + 5 - (i % 19), 6, i + 7 + (i % 19), 10) for i in range(1000)],
+        [(0.1, 0.5, math.log((2 + 2 * (i % 19)) / 10), -math.log(2)) for i in range(1000)],
+    ),
+    "a crowd of overlaps": (
+        [(i, 0, i + 20, 10) for i in range(10)],
+        [(0, 0, 20, 10)] * 10,
+        [(-i / 20, 0, 0, 0) for i in range(10)],
+    ),
+}
+
+
+@pytest.mark.parametrize("weights", [ONES, (30.0, 30.0, 15.0, 15.0)])
+@pytest.mark.parametrize(("boxes", "goals", "deltas"), CODES.values(), ids=CODES.keys())
+def test_deltas_of_drawn_boxes(boxes, goals, deltas, weights):
+    boxes, goals, deltas = (torch.tensor(part, dtype=torch.float32).view(-1, 4) for part in (boxes, goals, deltas))
+    weighted = deltas * torch.tensor(weights)
+    torch.testing.assert_close(bx.encode(boxes, goals, weights), weighted)
+    torch.testing.assert_close(bx.decode(boxes, weighted, weights), goals, atol=1e-3, rtol=1e-5)
+
+
 @given(st.lists(st.tuples(BOX, BOX), min_size=1, max_size=5), st.sampled_from([ONES, (10.0, 10.0, 5.0, 5.0), (30.0, 30.0, 15.0, 15.0)]))
 def test_decode_undoes_encode(pairs, weights):
     boxes, goals = (torch.tensor(part) for part in zip(*pairs, strict=True))
@@ -71,6 +107,64 @@ def test_the_best_boxes_of_a_cell_are_kept_also_when_they_tie():
     assert cell[:3].tolist() == [0, 1, 1]
 
 
+GRID = [(10.0 * x, 10.0 * y, 10.0 * x + 8, 10.0 * y + 8) for y in range(25) for x in range(40)]
+
+
+def moved(box, by):
+    return (box[0] + by, box[1], box[2] + by, box[3])
+
+
+# Cells, boxes, the cell of each box, what each box is, and what it is when the best boxes of a cell are kept. From .7 on a box is a
+# cell, below .3 background. Two boxes of width w, moved by d along it, overlap by (w - d) / (w + d).
+MATCHES = {
+    "a cell of one pixel": (
+        [(20, 20, 21, 21)],
+        [(16, 16, 24, 24), (20, 20, 22, 21), (20, 20, 21, 21), (21, 20, 22, 21)],  # 1 / 64, 1 / 2, 1, 0
+        [0, 0, 0, 0],
+        [0, -1, 1, 0],
+        [0, -1, 1, 0],
+    ),
+    "one pixel that only large boxes hold": ([(20, 20, 21, 21)], [(16, 16, 24, 24), (14, 18, 22, 26)], [0, 0], [0, 0], [1, 1]),
+    "the same cell twice": (
+        [(0, 0, 20, 10)] * 2,
+        [(0, 0, 20, 10), (0, 0, 15, 10), (0, 0, 5, 10)],  # 1, 3 / 4, 1 / 4
+        [0, 0, 0],
+        [1, 1, 0],
+        [1, 1, 0],
+    ),
+    "a cell as large as its crop of 64, one of 4 in it": (
+        [(0, 0, 64, 64), (30, 30, 34, 34)],
+        [(0, 0, 64, 64), (0, 0, 64, 48), (0, 0, 32, 32), (-64, -64, 128, 128), (28, 28, 36, 36)],  # 1, 3 / 4, 1 / 4, 1 / 9, 1 / 4
+        [0, 0, 0, 0, 1],
+        [1, 1, 0, 0, 0],
+        [1, 1, 0, 0, 1],
+    ),
+    "a thousand cells": (
+        GRID,
+        [moved(box, (0, 1, 2, 4.5)[i % 4]) for i, box in reversed(list(enumerate(GRID)))],  # 1, 7 / 9, 3 / 5, 7 / 25
+        list(range(1000))[::-1],
+        [0, -1, 1, 1] * 250,
+        [1] * 1000,
+    ),
+    "a crowd of overlaps": (
+        [(i, 0, i + 20, 10) for i in range(10)],
+        [moved((0, 0, 20, 10), by) for by in (3, 3.5, 12, 17, 25)],  # 1, 39 / 41 twice, 17 / 23, 12 / 28, 4 / 36
+        [3, 3, 9, 9, 9],
+        [1, 1, 1, -1, 0],
+        [1, 1, 1, -1, 0],
+    ),
+}
+
+
+@pytest.mark.parametrize(("cells", "boxes", "expected", "kinds", "kinds_with_best"), MATCHES.values(), ids=MATCHES.keys())
+def test_match_of_drawn_boxes(cells, boxes, expected, kinds, kinds_with_best):
+    overlap = bx.iou(torch.tensor(cells, dtype=torch.float32), torch.tensor(boxes, dtype=torch.float32))
+    for keep_best, whats in ((False, kinds), (True, kinds_with_best)):
+        cell, kind = bx.match(overlap, 0.7, 0.3, keep_best)
+        assert cell.tolist() == expected
+        assert kind.tolist() == whats
+
+
 @pytest.mark.parametrize("keep_best", [False, True])
 def test_match_without_cells_or_boxes(keep_best):
     cell, kind = bx.match(torch.zeros(0, 3), 0.7, 0.3, keep_best)
@@ -81,7 +175,15 @@ def test_match_without_cells_or_boxes(keep_best):
 
 @pytest.mark.parametrize(
     ("cells", "background", "expected"),
-    [(10, 30, (4, 12)), (2, 30, (2, 14)), (10, 3, (4, 3)), (0, 30, (0, 16)), (10, 0, (4, 0)), (0, 0, (0, 0))],
+    [
+        (10, 30, (4, 12)),
+        (2, 30, (2, 14)),
+        (10, 3, (4, 3)),
+        (0, 30, (0, 16)),
+        (10, 0, (4, 0)),
+        (0, 0, (0, 0)),
+        (1000, 1000, (4, 12)),
+    ],
 )
 def test_sample_counts(cells, background, expected):
     kind = torch.tensor([1] * cells + [0] * background + [-1] * 5)

@@ -163,6 +163,7 @@ class FromRecordedLevels:
 
 
 @pytest.mark.filterwarnings("ignore:detections reached their cap of 100")
+@pytest.mark.filterwarnings("ignore:proposals reached their cap of 100")
 def test_detections(model):
     (found,) = detect(FromRecordedLevels(model), [image()], bf16=False, device=torch.device("cpu"))
     assert_near(torch.from_numpy(found.boxes), "det/boxes", atol=PIXELS)

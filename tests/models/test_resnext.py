@@ -187,9 +187,9 @@ def test_in_bfloat16_the_features_stay_close():
 
 
 def test_settings_that_no_network_meets():
-    with pytest.raises(InputError, match=r"backbone\.strides: a ResNeXt has no feature at stride \[2\], it has \[4, 8, 16, 32\]"):
+    with pytest.raises(InputError, match=r"^model\.backbone\.strides: a ResNeXt has no feature at stride \[2\], it has \[4, 8, 16, 32\]"):
         trunk((2, 4))
-    with pytest.raises(InputError, match=r"backbone\.trunk\.kind: no packaged ImageNet weights for a ResNeXt"):
+    with pytest.raises(InputError, match=r"^model\.backbone\.trunk\.kind: no packaged ImageNet weights for a ResNeXt"):
         Backbone(BackboneSettings(trunk=SMALL), pretrained=True)
     with pytest.raises(ValidationError, match="twice: give FrozenBN or GN"):
         ResNeXtSettings(norm="BN", recompute=True)

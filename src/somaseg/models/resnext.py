@@ -76,7 +76,7 @@ class ResNeXt(nn.Module):
         super().__init__()
         missing = [s for s in strides if s not in STAGES]
         if missing:
-            raise InputError(f"backbone.strides: a ResNeXt has no feature at stride {missing}, it has {list(STAGES)}")
+            raise InputError(f"model.backbone.strides: a ResNeXt has no feature at stride {missing}, it has {list(STAGES)}")
         self.recompute, self.strides = settings.recompute, strides
         self.channels = [settings.out_width * s // 4 for s in strides]
         held = settings.freeze_at

@@ -184,7 +184,7 @@ class RoiHeads(nn.Module):
         """Losses of all stages and of the masks."""
         planes = self.planes(levels)
         matched = self.sample([torch.cat([p, t["boxes"]]) for p, t in zip(proposals, targets, strict=True)], targets)
-        losses = self.mask_loss(planes, matched, targets)
+        losses = self.mask_loss(planes, matched, sizes, targets)
         moved = matched.boxes.xyxy
         for number in range(len(self.settings.ious)):
             if number:
@@ -228,7 +228,7 @@ class RoiHeads(nn.Module):
         boxes = Boxes(matched.boxes.xyxy[index], matched.boxes.image[index])
         return Matched(boxes, matched.labels[index], matched.goals[index], matched.cells[index])
 
-    def mask_loss(self, planes: Planes, matched: Matched, targets: list[Target]) -> dict[str, Tensor]:
+    def mask_loss(self, planes: Planes, matched: Matched, sizes: list[Size], targets: list[Target]) -> dict[str, Tensor]:
         """Mean binary cross-entropy of the true class's map; the target is the pooled truth, >= .5."""
         cell = matched.labels < self.classes
         if self.settings.mask_samples:
@@ -242,7 +242,7 @@ class RoiHeads(nn.Module):
         if not len(labels):
             return {"loss_mask": logits.sum() * 0}
         with torch.no_grad():
-            truth = mask_targets(boxes, matched.cells[cell], targets)
+            truth = mask_targets(boxes, matched.cells[cell], sizes, targets)
         own = logits[torch.arange(len(labels), device=labels.device), labels]
         loss = functional.binary_cross_entropy_with_logits(own, truth, reduction="sum")
         return {"loss_mask": loss / (MASK_SIDE**2 * count)}
@@ -260,16 +260,17 @@ def _padded(x: Tensor) -> Tensor:
     return functional.pad(x, (0, 0) * (x.ndim - 1) + (0, -len(x) % ROWS))
 
 
-def mask_targets(boxes: Boxes, cells: Tensor, targets: list[Target]) -> Tensor:
-    """The truth of each box's cell on its 28 x 28 grid, 0 or 1 (R, 28, 28)."""
+def mask_targets(boxes: Boxes, cells: Tensor, sizes: list[Size], targets: list[Target]) -> Tensor:
+    """The truth of each box's cell on its 28 x 28 grid, 0 or 1 (R, 28, 28), as pooled from the mask in its whole image."""
     first_cell = torch.tensor([0, *(len(t["mask_boxes"]) for t in targets)]).cumsum(0)[:-1].to(cells.device)
     crop_boxes = torch.cat([t["mask_boxes"] for t in targets])
     heights, widths = crop_boxes[:, 3] - crop_boxes[:, 1], crop_boxes[:, 2] - crop_boxes[:, 0]
     offsets = torch.cat([heights.new_zeros(1), (heights * widths).cumsum(0)[:-1]])
     pixels = torch.cat([t["mask_pixels"] for t in targets]).float()[:, None]
     plane = first_cell[boxes.image] + cells
-    local = boxes.xyxy - crop_boxes[plane][:, [0, 1, 0, 1]]
-    share = roi_pool(Planes(pixels, offsets, heights, widths), plane, local, MASK_SIDE, zero_outside=True)
+    corner = crop_boxes[plane][:, [0, 1, 0, 1]]
+    frames = torch.tensor([(0, 0, w, h) for h, w in sizes], device=cells.device)[boxes.image] - corner
+    share = roi_pool(Planes(pixels, offsets, heights, widths), plane, boxes.xyxy - corner, MASK_SIDE, frames=frames)
     return (share[:, 0] >= 0.5).float()
 
 

@@ -57,7 +57,7 @@ class Rpn(nn.Module):
         self.settings, self.strides = settings, strides
         counts = {len(s) * len(settings.ratios) for s in settings.sizes}
         if len(counts) != 1 or len(settings.sizes) != len(strides):
-            raise InputError(f"rpn.sizes: found {settings.sizes}: give as many sizes on each of the {len(strides)} levels")
+            raise InputError(f"model.rpn.sizes: found {settings.sizes}: give as many sizes on each of the {len(strides)} levels")
         self.rpn_head = RpnHead(width, counts.pop())
 
     def anchors(self, levels: list[Tensor]) -> list[Tensor]:
