@@ -318,11 +318,12 @@ TORCH_FREE = """
 import sys
 from somaseg.cli import app
 
-saved, truth, out = sys.argv[1:]
+saved, truth, images, out = sys.argv[1:]
 for words in (
     ["postprocess", saved, "--out", out + "/cells"],
     ["fuse", saved, saved, "--out", out + "/fused"],
     ["evaluate", out + "/cells", truth, "--out", out + "/scores"],
+    ["compare", truth, saved, out + "/fused", "--images", images, "--steps", "--image", "three", "--out", out + "/pictures"],
 ):
     code = app(words, standalone_mode=False)
     assert not code, words
@@ -333,7 +334,7 @@ assert not heavy, heavy
 
 def test_from_saved_predictions_on_torch_is_never_loaded(images, saved, tmp_path):
     segment.run([images], tmp_path / "truth", BlobSegmenter(), SETTINGS)
-    words = [sys.executable, "-c", TORCH_FREE, str(saved), str(tmp_path / "truth"), str(tmp_path / "cold")]
+    words = [sys.executable, "-c", TORCH_FREE, str(saved), str(tmp_path / "truth"), str(images), str(tmp_path / "cold")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     scores = json.loads((tmp_path / "cold" / "scores" / "metrics.json").read_bytes())

@@ -42,6 +42,7 @@ class Candidates:
         scores: float32 (N,), in [0, 1].
         mask_probs: (N, S, S), the probability inside the box on a grid; None where only masks are known.
         pixels: the masks; None before they are pasted.
+        numbers: int64 (N,), which of those that steps began with each is; the pieces of one share its number.
     """
 
     size: mk.Size
@@ -51,19 +52,22 @@ class Candidates:
     scores: NDArray[np.float32]
     mask_probs: NDArray[np.float16] | None
     pixels: Pixels | None
+    numbers: NDArray[np.int64]
 
     @classmethod
     def from_prediction(cls, prediction: Prediction) -> "Candidates":
         """All raw detections."""
         labels, scores = np.asarray(prediction.labels, np.int64), np.asarray(prediction.scores, np.float32)
-        every = cls(prediction.size, prediction.classes, prediction.boxes, labels, scores, prediction.mask_probs, None)
+        numbers = np.arange(len(prediction))
+        every = cls(prediction.size, prediction.classes, prediction.boxes, labels, scores, prediction.mask_probs, None, numbers)
         return every.ranked(scores)
 
     @classmethod
     def from_instances(cls, cells: Instances) -> "Candidates":
         """Cells with their masks, without mask probabilities; empty masks are left out."""
         pixels = Pixels(cells.boxes, cells.masks, np.ones(len(cells), np.float32))
-        every = cls(cells.size, cells.classes, cells.boxes.astype(np.float32), cells.labels, cells.scores, None, pixels)
+        numbers = np.arange(len(cells))
+        every = cls(cells.size, cells.classes, cells.boxes.astype(np.float32), cells.labels, cells.scores, None, pixels, numbers)
         return every[np.flatnonzero(cells.area)].ranked(cells.scores[cells.area > 0])
 
     def to_instances(self) -> Instances:
@@ -99,6 +103,7 @@ class Candidates:
             self.scores[chosen],
             None if self.mask_probs is None else self.mask_probs[chosen],
             None if self.pixels is None else self.pixels[chosen],
+            self.numbers[chosen],
         )
 
     def ranked(self, scores: NDArray[np.float32]) -> "Candidates":

@@ -36,6 +36,13 @@ class Stored(StrEnum):
     FLOAT = "float"
 
 
+class Colour(StrEnum):
+    """What outlines of `compare` tell."""
+
+    OUTCOME = "outcome"
+    SCORE = "score"
+
+
 @app.callback()
 def _root() -> None:
     """Segment every neuronal cell in light-microscopy images."""
@@ -59,6 +66,41 @@ def evaluate(
     for note in result.notes():
         console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
     for path in stage.write_evaluation(result, out):
+        console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def compare(
+    truth: Annotated[Path, typer.Argument(help="Annotations: COCO JSON, train.csv, label TIFFs, or a folder with one of them.")],
+    results: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of `predict`, or whatever `evaluate` scores; the folder of `fuse` last.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")],
+    images: Annotated[Path | None, typer.Option(help="Folder of the images, where it is not beside the annotations.")] = None,
+    iou: Annotated[float, typer.Option(help="A cell hits a true one when their IoU is above this.")] = 0.5,
+    worst: Annotated[int, typer.Option(min=1, help="How many images: those of the least map_iou, the mean over results.")] = 6,
+    chosen: Annotated[list[str] | None, typer.Option("--image", help="Draw this image instead, by its name; can be repeated.")] = None,
+    colour: Annotated[Colour, typer.Option(help="Colour cells by hit, miss and false alarm, or by score.")] = Colour.OUTCOME,
+    steps: Annotated[bool, typer.Option("--steps", help="Also draw what each step of post-processing removed from predictions.")] = False,
+    zoom: Annotated[str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="Show this part of each image, in pixels.")] = None,
+    settings_file: Annotated[Path | None, typer.Option("--settings", help="YAML file: thresholds for predictions.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as postprocess.score_thresh=0.5, for predictions.")
+    ] = None,
+) -> None:
+    """Draw truth and results side by side, on the images where they are worst, to see why."""
+    from somaseg import compare as stage
+    from somaseg.data.annotations import read_annotations
+
+    look = stage.Look(iou, colour.value, steps, None if zoom is None else stage.parse_zoom(zoom))
+    samples = read_annotations(truth, images)
+    found = stage.read_results(results, truth, samples, settings_file, assignments or [])
+    compared = stage.compare(samples, found, out, look, worst, chosen or [])
+    console.print(stage.table(compared, iou))
+    for note in (note for result in found for note in result.notes):
+        console.print(f"note: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    for path in (path for image in compared for path in image.files):
         console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
 
 

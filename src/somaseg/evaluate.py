@@ -3,7 +3,7 @@
 Matching disregards class everywhere; "by class" means by the cell type of the truth's image.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -96,12 +96,7 @@ def evaluate(pred: Path, truth: Path, weights: Mapping[str, float] | None = None
     if not samples:
         raise InputError(f"{truth}: holds no image: give the annotations of at least one")
     predictions, others = read_predictions(pred, samples)
-    if not predictions:
-        names = [sample.name for sample in samples]
-        raise InputError(
-            f"{pred}: has none of the {len(names)} images of {truth} ({_some(names)}); its images are {_some(others) or 'none'}: "
-            "images are paired by name, so give both the same file names"
-        )
+    check_paired(pred, predictions, others, truth, samples)
     return score_samples(samples, predictions, weights, others)
 
 
@@ -112,14 +107,10 @@ def score_samples(
     ignored: tuple[str, ...] = (),
 ) -> Evaluation:
     """Score predictions, by the name of the image, against samples; an image without a prediction counts as empty."""
-    pairs = [(predictions.get(s.name, Instances.empty(s.instances.size, s.instances.classes)), s.instances) for s in samples]
+    pairs = [(predicted(predictions, sample), sample.instances) for sample in samples]
     types = [sample.cell_type or UNKNOWN_TYPE for sample in samples]
     rows, table, cells = [], [], []
     for sample, cell_type, (pred, truth) in zip(samples, types, pairs, strict=True):
-        if pred.size != truth.size:
-            raise InputError(
-                f"image {sample.name}: prediction of size {pred.size}, truth of size {truth.size}: predict at the truth's size"
-            )
         comparison = compare(pred, truth)
         table.append(precision(*comparison_counts(comparison)))
         cells.append(image_cells(comparison))
@@ -163,6 +154,29 @@ def read_predictions(path: Path, samples: Sequence[Sample]) -> tuple[dict[str, I
     found = {sample.name: sample.instances for sample in read_annotations(path)}
     known = {sample.name for sample in samples}
     return {name: cells for name, cells in found.items() if name in known}, tuple(name for name in found if name not in known)
+
+
+def check_paired(pred: Path, predictions: Collection[str], others: Sequence[str], truth: Path, samples: Sequence[Sample]) -> None:
+    """Raise InputError when `predictions`, names of the images of `pred` that are among `samples`, are none; `others` are the rest."""
+    if not predictions:
+        names = [sample.name for sample in samples]
+        raise InputError(
+            f"{pred}: has none of the {len(names)} images of {truth} ({_some(names)}); its images are {_some(others) or 'none'}: "
+            "images are paired by name, so give both the same file names"
+        )
+
+
+def predicted(predictions: Mapping[str, Instances], sample: Sample) -> Instances:
+    """The cells predicted for an image; none where it has no prediction.
+
+    Raises:
+        InputError: when they are of an image of another size.
+    """
+    truth = sample.instances
+    pred = predictions.get(sample.name, Instances.empty(truth.size, truth.classes))
+    if pred.size != truth.size:
+        raise InputError(f"image {sample.name}: prediction of size {pred.size}, truth of size {truth.size}: predict at the truth's size")
+    return pred
 
 
 def parse_weights(text: str) -> dict[str, float]:

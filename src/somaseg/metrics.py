@@ -79,8 +79,16 @@ def match_counts(pred: Instances, truth: Instances, thresholds: Sequence[float] 
 
 def comparison_counts(comparison: Comparison, thresholds: Sequence[float] = THRESHOLDS) -> tuple[Counts, Counts, Counts]:
     """`match_counts` of cells compared before."""
-    matches = np.array([_largest_matching(comparison, t) for t in thresholds], np.int64)
+    matches = np.array([np.count_nonzero(partners(comparison, t) >= 0) for t in thresholds], np.int64)
     return matches, len(comparison.pred_area) - matches, len(comparison.truth_area) - matches
+
+
+def partners(comparison: Comparison, threshold: float) -> Counts:
+    """The true cell that each predicted cell has in a largest one-to-one matching (N,), -1 for those without one."""
+    match = comparison.iou > threshold
+    edges = (np.ones(np.count_nonzero(match), np.int8), (comparison.pred[match], comparison.truth[match]))
+    graph = sparse.csr_array(edges, shape=(len(comparison.pred_area), len(comparison.truth_area)))
+    return np.asarray(maximum_bipartite_matching(graph, perm_type="column"), np.int64)
 
 
 def precision(tp: Counts, fp: Counts, fn: Counts) -> NDArray[np.float64]:
@@ -185,13 +193,6 @@ def summarise(
         weighted=None if weights is None else mixed(weights),
         weights=None if weights is None else dict(weights),
     )
-
-
-def _largest_matching(comparison: Comparison, threshold: float) -> int:
-    match = comparison.iou > threshold
-    edges = (np.ones(np.count_nonzero(match), np.int8), (comparison.pred[match], comparison.truth[match]))
-    graph = sparse.csr_array(edges, shape=(len(comparison.pred_area), len(comparison.truth_area)))
-    return int(np.count_nonzero(maximum_bipartite_matching(graph, perm_type="column") >= 0))
 
 
 def _bootstrap_means(values: NDArray[np.float64], draws: int, random: np.random.Generator) -> NDArray[np.float64]:

@@ -46,18 +46,20 @@ def overlay(grey: NDArray[np.float32], cells: Instances) -> Image.Image:
     longest = max(grey.shape)
     scale = next((factor for limit, factor in ENLARGE if longest <= limit), min(1.0, LARGEST / longest))
     shape = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
-    picture = Image.fromarray(_stretched(grey)).resize(shape, Image.Resampling.BICUBIC).convert("RGBA")
+    picture = Image.fromarray(stretched(grey)).resize(shape, Image.Resampling.BICUBIC).convert("RGBA")
     by_class = len(set(cells.labels.tolist())) > 1
     colours = COLOURS[(cells.labels if by_class else _apart(cells.boxes)) % len(COLOURS)]
     if len(cells):
-        picture.alpha_composite(_outlines(cells, colours, shape))
+        opacity = FAINTEST + (1 - FAINTEST) * np.clip(cells.scores, 0, 1)
+        picture.alpha_composite(outlines(cells, np.column_stack([colours, opacity]), LINE, shape))
     full = Image.new("RGB", (max(picture.width, LEGEND_WIDTH), picture.height + LEGEND_HEIGHT), (20, 20, 24))
     full.paste(picture.convert("RGB"), (0, 0))
     _draw_legend(full, cells, by_class)
     return full
 
 
-def _stretched(grey: NDArray[np.float32]) -> NDArray[np.uint8]:
+def stretched(grey: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Grey values (H, W) in which all but the darkest and the brightest pixels take the whole range."""
     low, high = np.percentile(grey, STRETCH)
     spread = max(float(high - low), 1e-6)
     return np.asarray(np.clip((grey - low) / spread, 0, 1) * 255 + 0.5, np.uint8)
@@ -76,18 +78,31 @@ def _apart(boxes: NDArray[np.int32]) -> NDArray[np.int64]:
     return colour
 
 
-def _outlines(cells: Instances, colours: NDArray[np.float64], shape: tuple[int, int]) -> Image.Image:
-    """Anti-aliased outlines on a transparent canvas of `shape` (width, height)."""
+def outlines(
+    cells: Instances,
+    colours: NDArray[np.float64],
+    width: float,
+    shape: tuple[int, int],
+    part: tuple[int, int, int, int] | None = None,
+) -> Image.Image:
+    """Anti-aliased outlines on a transparent canvas.
+
+    Args:
+        cells: the cells of an image.
+        colours: red, green, blue and opacity of each (N, 4), in [0, 1].
+        width: of the lines in pixels of the canvas.
+        shape: (width, height) of the canvas in pixels.
+        part: x0 y0 x1 y1, half-open, the part of the image that the canvas shows; None for all of it.
+    """
+    x0, y0, x1, y1 = part or (0, 0, cells.size[1], cells.size[0])
     figure = Figure(figsize=(shape[0] / DPI, shape[1] / DPI), dpi=DPI)
     figure.patch.set_alpha(0)
-    opacity = FAINTEST + (1 - FAINTEST) * np.clip(cells.scores, 0, 1)
-    outlines = cells.to_polygons()
-    owner = np.repeat(np.arange(len(cells)), [len(pieces) for pieces in outlines])
-    lines = [_smooth(piece) for pieces in outlines for piece in pieces]
+    rings = cells.to_polygons()
+    owner = np.repeat(np.arange(len(cells)), [len(pieces) for pieces in rings])
+    lines = [_smooth(piece) for pieces in rings for piece in pieces]
     # From centres of pixels, y down, to the canvas, y up. Axes would do the same in ten times as long.
-    to_canvas = Affine2D().translate(0.5, 0.5).scale(shape[0] / cells.size[1], -shape[1] / cells.size[0]).translate(0, shape[1])
-    colour = np.column_stack([colours, opacity])[owner]
-    figure.add_artist(LineCollection(lines, colors=colour, linewidths=LINE, transform=to_canvas))
+    to_canvas = Affine2D().translate(0.5 - x0, 0.5 - y0).scale(shape[0] / (x1 - x0), -shape[1] / (y1 - y0)).translate(0, shape[1])
+    figure.add_artist(LineCollection(lines, colors=colours[owner], linewidths=width, transform=to_canvas))
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
     return Image.fromarray(np.asarray(canvas.buffer_rgba()))  # type: ignore[no-untyped-call]

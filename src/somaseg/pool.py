@@ -55,6 +55,7 @@ def pool(members: Sequence[Candidates]) -> Pool:
         scores=np.concatenate([m.scores for m in members]),
         mask_probs=np.concatenate(probs) if len(probs) == len(members) else None,
         pixels=_joined(pixels) if len(pixels) == len(members) else None,
+        numbers=np.arange(sum(map(len, members))),
     )
     order = np.argsort(-every.scores, kind="stable")
     member = np.repeat(np.arange(len(members)), [len(m) for m in members])

@@ -3,7 +3,7 @@
 Masks are crops throughout (boolean arrays, each exactly its half-open box), so nothing here ever makes a full frame a cell.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -50,11 +50,17 @@ def run_steps(candidates: Candidates, steps: Sequence[StepName], settings: Postp
         InputError: when the settings name an unknown class, or a step meets candidates without the masks or probabilities it needs.
     """
     removed: dict[str, int] = {}
-    for name in steps:
-        before = len(candidates)
-        candidates = STEPS[name](candidates, settings)
-        removed[name] = before - len(candidates)
+    for name, left in trace(candidates, steps, settings):
+        removed[name] = len(candidates) - len(left)
+        candidates = left
     return candidates, removed
+
+
+def trace(candidates: Candidates, steps: Sequence[StepName], settings: PostprocessSettings) -> Iterator[tuple[StepName, Candidates]]:
+    """Run steps as `run_steps` does: the name of each, and what it leaves; `Candidates.numbers` tell who is who."""
+    for name in steps:
+        candidates = STEPS[name](candidates, settings)
+        yield name, candidates
 
 
 def by_class(values: Mapping[str, float], classes: Sequence[str], field: str) -> NDArray[np.float64]:

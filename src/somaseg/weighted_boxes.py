@@ -49,6 +49,7 @@ def weighted_boxes(pool: Pool, box_iou: float) -> Candidates:
         scores=np.zeros(count, np.float32),
         mask_probs=_averaged(pool, cluster, share, boxes),
         pixels=None,
+        numbers=np.arange(count),
     )
     return fused.ranked((np.bincount(cluster, cells.scores, count) / pool.members).astype(np.float32))
 
