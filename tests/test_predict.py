@@ -123,7 +123,7 @@ def test_boxes_come_back_in_pixels_of_the_image(scale, size, given):
 def test_reaching_the_cap_warns():
     oracle = Oracle([[0.0, 0, 8, 8], [10, 0, 18, 8], [20, 0, 28, 8]], [[0.2, 0.3, 0.5], [0.9, 0, 0.1], [0.7, 0, 0.3]])
     image = np.zeros((32, 32), np.float32)
-    with pytest.warns(UserWarning, match=r"cap of 2: raise detect\.max_detections"):
+    with pytest.warns(UserWarning, match=r"cap of 2 \(model\.detect\.max_detections of the weights\): cells may be missing"):
         (found,) = detect(View(oracle, settings(max_detections=2)), [image], bf16=False, device=CPU)
     assert found.scores.tolist() == pytest.approx([0.9, 0.7])
     with warnings.catch_warnings():
@@ -137,26 +137,34 @@ def capped(cap):
 
 @pytest.mark.parametrize(("last", "warns"), [(0.9, True), (0.31, True), (0.3, False), (0.05, False)])
 def test_proposals_at_their_cap_warn_where_the_last_of_them_find_cells(last, warns):
-    # Ten cells side by side in the order of their proposals: the last tenth of the proposals is the last cell.
-    oracle = Oracle([[9.0 * i, 0, 9 * i + 8, 8] for i in range(10)], [[0.9, 0, 0.1]] * 9 + [[last, 0, 1 - last]])
-    image = np.zeros((32, 96), np.float32)
+    # Thirty cells side by side in the order of their proposals: the last tenth of the proposals is the last three cells.
+    oracle = Oracle([[9.0 * i, 0, 9 * i + 8, 8] for i in range(30)], [[0.9, 0, 0.1]] * 27 + [[last, 0, 1 - last]] * 3)
+    image = np.zeros((32, 272), np.float32)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        detect(View(oracle, capped(10)), [image], bf16=False, device=CPU)
+        detect(View(oracle, capped(30)), [image], bf16=False, device=CPU)
     assert [str(w.message) for w in caught] == [
-        "proposals reached their cap of 10 (rpn.post_nms) and the last of them still found cells: some may be missing"
+        "proposals reached their cap of 30 (model.rpn.post_nms of the weights) and the last of them still found cells: "
+        "some may be missing, give the image in parts"
     ] * warns
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        detect(View(oracle, capped(11)), [image], bf16=False, device=CPU)
+        detect(View(oracle, capped(31)), [image], bf16=False, device=CPU)
+
+
+def test_few_cells_late_among_the_proposals_do_not_warn():
+    oracle = Oracle([[9.0 * i, 0, 9 * i + 8, 8] for i in range(10)], [[0.9, 0, 0.1]] * 10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(detect(View(oracle, capped(10)), [np.zeros((32, 96), np.float32)], bf16=False, device=CPU)[0]) == 10
 
 
 def test_last_proposals_that_repeat_better_ones_do_not_warn():
-    oracle = Oracle([[9.0 * i, 0, 9 * i + 8, 8] for i in range(9)] + [[0, 0, 8, 8]], [[0.9, 0, 0.1]] * 10)
+    oracle = Oracle([[9.0 * i, 0, 9 * i + 8, 8] for i in range(27)] + [[0, 0, 8, 8]] * 3, [[0.9, 0, 0.1]] * 30)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        (found,) = detect(View(oracle, capped(10)), [np.zeros((32, 96), np.float32)], bf16=False, device=CPU)
-    assert len(found) == 9
+        (found,) = detect(View(oracle, capped(30)), [np.zeros((32, 272), np.float32)], bf16=False, device=CPU)
+    assert len(found) == 27
 
 
 @pytest.mark.parametrize("bf16", [False, True])

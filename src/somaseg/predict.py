@@ -21,6 +21,7 @@ from somaseg.postprocess import postprocess
 from somaseg.views import make_views
 
 LIKELY = 0.3  # score from which a detection is likely a cell
+FEW = 3  # cells that a single proposal out of order does not make
 
 
 def bf16_is_fast(device: torch.device) -> bool:
@@ -46,11 +47,14 @@ def detect(detector: Detector[NDArray[Any]], images: Sequence[NDArray[Any]], bf1
     for size, proposed, of_image, mask in zip(sizes, proposals, found, masks, strict=True):
         if len(of_image.boxes) == cfg.max_detections:
             warnings.warn(
-                f"detections reached their cap of {cfg.max_detections}: raise detect.max_detections, or cells may be missing", stacklevel=2
+                f"detections reached their cap of {cfg.max_detections} (model.detect.max_detections of the weights): cells may be missing, "
+                "give the image in parts",
+                stacklevel=2,
             )
         if len(proposed) >= most and last_proposals_find_cells(of_image, len(proposed)):
             warnings.warn(
-                f"proposals reached their cap of {most} (rpn.post_nms) and the last of them still found cells: some may be missing",
+                f"proposals reached their cap of {most} (model.rpn.post_nms of the weights) and the last of them still found cells: "
+                "some may be missing, give the image in parts",
                 stacklevel=2,
             )
         predictions.append(
@@ -67,13 +71,14 @@ def detect(detector: Detector[NDArray[Any]], images: Sequence[NDArray[Any]], bf1
 
 
 def last_proposals_find_cells(found: Detections, proposals: int) -> bool:
-    """Whether the last tenth of the proposals gave a tenth or more of the likely cells.
+    """Whether the last tenth of the proposals gave a tenth or more of the likely cells, and a few at least.
 
     Where the number of proposals alone were asked, every image would warn: near-duplicates fill them up. If the last tenth is worth
     as much as any other, those that the cap cut off would have been worth something too.
     """
     likely = found.origins[found.scores > LIKELY]
-    return 10 * int((likely >= 0.9 * proposals).sum()) >= max(len(likely), 1)
+    late = int((likely >= 0.9 * proposals).sum())
+    return late >= max(FEW, len(likely) / 10)
 
 
 class Segmenter:
