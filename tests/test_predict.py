@@ -68,9 +68,9 @@ class BrightBlobs(torch.nn.Module):
         return [torch.ones(len(b), 28, 28) for b in boxes]
 
 
-def segmenter(model, model_settings=WIDE):
+def segmenter(*models, model_settings=WIDE):
     config = Config(model=model_settings, postprocess=PostprocessSettings(min_area=1))
-    return Segmenter("drawn", Checkpoint(model, config, "abc", {"data": "drawn"}), device="cpu")
+    return Segmenter("drawn", [Checkpoint(model, config, "abc", {"data": "drawn"}) for model in models], device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +217,7 @@ def same_cells(left, right):
 def test_bit_depth_and_channels_do_not_matter():
     image = np.full((48, 64), 20, np.uint8)
     image[5:15, 5:12] = image[20:30, 10:24] = image[35:43, 40:60] = 200
-    model = segmenter(BrightBlobs(), settings())
+    model = segmenter(BrightBlobs(), model_settings=settings())
     cells = model.segment(image)
     assert sorted(cells.boxes.tolist()) == [[5, 5, 12, 15], [10, 20, 24, 30], [40, 35, 60, 43]]
     assert cells.labels.tolist() == [1, 1, 1]  # one class an image, the one that most of the score is for
@@ -246,7 +246,7 @@ def test_the_tiny_network_gives_the_same_cells_for_the_same_values(tiny_model):
 def test_thresholds_can_be_replaced():
     image = np.full((48, 64), 20, np.uint8)
     image[5:15, 5:12] = image[20:40, 10:44] = 200
-    model = segmenter(BrightBlobs(), settings())
+    model = segmenter(BrightBlobs(), model_settings=settings())
     assert len(model.segment(image)) == 2
     model.settings = PostprocessSettings(min_area=100)
     assert model.segment(image).boxes.tolist() == [[10, 20, 44, 40]]
@@ -264,6 +264,32 @@ def test_load_a_file(tmp_path, tiny_model):
         assert model.settings == config.postprocess
         assert model.provenance == {"data": "drawn"}
         assert model.device == CPU
+
+
+def test_several_models_are_an_ensemble(tmp_path, tiny_model):
+    image = np.random.default_rng(0).integers(0, 256, (48, 64), np.uint8)
+    torch.manual_seed(1)
+    other = CascadeMaskRCNN(WIDE).eval()
+    for name, model in (("a", tiny_model), ("b", other)):
+        save_checkpoint(tmp_path / f"{name}.safetensors", model, Config(model=WIDE), {})
+    paths = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    alone, both = load(paths[0], device="cpu"), load(paths, device="cpu")
+    assert both.name == f"{paths[0]} + {paths[1]}"
+    assert both.sha256 not in {load(path, device="cpu").sha256 for path in paths} | {load(paths[::-1], device="cpu").sha256}
+    one, twice, mean = alone.predict(image), load([paths[0]] * 2, device="cpu").predict(image), both.predict(image)
+    np.testing.assert_allclose(twice.boxes, one.boxes, atol=1e-3)
+    np.testing.assert_allclose(twice.scores, one.scores, atol=1e-5)
+    assert len(mean)
+    assert not (mean.scores.shape == one.scores.shape and np.allclose(mean.scores, one.scores, atol=1e-4))
+    with pytest.raises(InputError, match="weights: found none"):
+        load([])
+
+
+def test_models_of_other_classes_make_no_ensemble(tiny_model):
+    strange = CascadeMaskRCNN(WIDE.model_copy(update={"classes": ("round", "square")})).eval()
+    config = Config(model=strange.settings)
+    with pytest.raises(InputError, match="knows the classes round, square"):
+        Segmenter("two", [Checkpoint(tiny_model, Config(model=WIDE), "a", {}), Checkpoint(strange, config, "b", {})], device="cpu")
 
 
 def test_load_by_name(tmp_path, tiny_model, monkeypatch):

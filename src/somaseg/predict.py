@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from hashlib import sha256
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from somaseg.config import PostprocessSettings, TtaSettings
 from somaseg.data.normalize import to_grey
 from somaseg.detections import Detections, screen
 from somaseg.ensemble import Ensemble
+from somaseg.errors import InputError
 from somaseg.instances import Instances, Prediction
 from somaseg.models.cascade import Detector
 from somaseg.models.checkpoint import Checkpoint, load_checkpoint
@@ -82,26 +84,31 @@ def last_proposals_find_cells(found: Detections, proposals: int) -> bool:
 
 
 class Segmenter:
-    """A trained model with the thresholds that go with it.
+    """A trained model, or several as an ensemble, with the thresholds that go with it.
 
     Attributes:
-        name: `default`, or the path it was read from.
-        sha256: of the weights' file.
+        name: `default`, or the path it was read from; of several models all, joined by " + ".
+        sha256: of the weights' file; of several files, of their hashes in a row.
+        provenance: what the weights' file says of itself; of several files, what the first one says.
         classes: class names.
-        settings: thresholds of `segment`; replace them to change what it keeps.
-        tta: the views in which the model sees an image, whose findings are averaged; one view at first.
+        settings: thresholds of `segment`, those of the first model; replace them to change what it keeps.
+        model_settings: of the first model.
+        tta: the views in which each model sees an image, whose findings are averaged; one view at first.
     """
 
-    def __init__(self, name: str, checkpoint: Checkpoint, device: str | None = None) -> None:
-        self.name, self.sha256 = name, checkpoint.sha256
-        self.provenance: dict[str, Any] = checkpoint.provenance
-        self.model_settings = checkpoint.config.model
-        self.classes = checkpoint.config.model.classes
-        self.settings: PostprocessSettings = checkpoint.config.postprocess
+    def __init__(self, name: str, checkpoints: Sequence[Checkpoint], device: str | None = None) -> None:
+        first, hashes = checkpoints[0], [checkpoint.sha256 for checkpoint in checkpoints]
+        self.name, self.sha256 = name, hashes[0] if len(hashes) == 1 else sha256("".join(hashes).encode()).hexdigest()
+        self.provenance: dict[str, Any] = first.provenance
+        self.model_settings = first.config.model
+        self.classes = first.config.model.classes
+        self.settings: PostprocessSettings = first.config.postprocess
         self.tta = TtaSettings()
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.bf16 = bf16_is_fast(self.device)
-        self._model = checkpoint.model.to(self.device)
+        self._model = first.model.to(self.device)
+        self._others = [(checkpoint.model.to(self.device), checkpoint.config.model) for checkpoint in checkpoints[1:]]
+        self._detector()  # an ensemble refuses models that do not fit each other
 
     @property
     def about(self) -> dict[str, dict[str, Any]]:
@@ -117,23 +124,31 @@ class Segmenter:
             return Prediction(
                 (height, width), none.reshape(0, 4), none, none.astype(np.int64), np.zeros((0, 28, 28), np.float16), self.classes
             )
-        views = make_views(self._model, self.model_settings, self.tta)
+        return detect(self._detector(), [image], self.bf16, self.device)[0]
+
+    def _detector(self) -> Detector[NDArray[Any]]:
+        """The first view of each model, which propose boxes, then the other views."""
+        models = [(self._model, self.model_settings), *self._others]
+        views = [make_views(model, settings, self.tta) for model, settings in models]
         # The proposals of the other views find nothing more than those of the first (docs/benchmarks.md).
-        detector = views[0] if len(views) == 1 else Ensemble(views, proposers=1)
-        return detect(detector, [image], self.bf16, self.device)[0]
+        members = [of_model[0] for of_model in views] + [view for of_model in views for view in of_model[1:]]
+        return members[0] if len(members) == 1 else Ensemble(members, proposers=len(models))
 
     def segment(self, image: NDArray[Any]) -> Instances:
         """The cells of an image (H, W) or (H, W, C), best first."""
         return postprocess(self.predict(image), self.settings)
 
 
-def load(weights: str | Path = "default", device: str | None = None) -> Segmenter:
-    """A segmenter from weights that come with somaseg, by name, or from a file of `somaseg train`.
+def load(weights: str | Path | Sequence[str | Path] = "default", device: str | None = None) -> Segmenter:
+    """A segmenter from weights that come with somaseg, by name, or from a file of `somaseg train`; from several an ensemble, best first.
 
     Raises:
-        InputError: when there are no such weights.
+        InputError: when there are no such weights, or the classes of several differ.
     """
-    return Segmenter(str(weights), load_checkpoint(weights_path(weights)), device)
+    names = [weights] if isinstance(weights, str | Path) else list(weights)
+    if not names:
+        raise InputError("weights: found none: give a name or a file")
+    return Segmenter(" + ".join(map(str, names)), [load_checkpoint(weights_path(name)) for name in names], device)
 
 
 def weights_path(weights: str | Path) -> Path:
