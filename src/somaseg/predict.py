@@ -17,12 +17,14 @@ from somaseg.detections import Detections, screen
 from somaseg.ensemble import Ensemble
 from somaseg.errors import InputError
 from somaseg.instances import Instances, Prediction
+from somaseg.models import boxes as bx
 from somaseg.models.cascade import Detector
 from somaseg.models.checkpoint import Checkpoint, load_checkpoint
 from somaseg.postprocess import postprocess
 from somaseg.views import make_views
 
 LIKELY = 0.3  # score from which a detection is likely a cell
+ANOTHER = 0.3  # box overlap below which two detections are likely two cells
 FEW = 3  # cells that a single proposal out of order does not make
 
 
@@ -73,14 +75,15 @@ def detect(detector: Detector[NDArray[Any]], images: Sequence[NDArray[Any]], bf1
 
 
 def last_proposals_find_cells(found: Detections, proposals: int) -> bool:
-    """Whether the last tenth of the proposals gave a tenth or more of the likely cells, and a few at least.
+    """Whether the last tenth of the proposals gave a tenth or more of the likely cells, and a few at least, that no earlier one gave.
 
     Where the number of proposals alone were asked, every image would warn: near-duplicates fill them up. If the last tenth is worth
     as much as any other, those that the cap cut off would have been worth something too.
     """
-    likely = found.origins[found.scores > LIKELY]
-    late = int((likely >= 0.9 * proposals).sum())
-    return late >= max(FEW, len(likely) / 10)
+    likely = found.scores > LIKELY
+    boxes, late = found.boxes[likely], found.origins[likely] >= 0.9 * proposals
+    new = (bx.iou(boxes[~late], boxes[late]) < ANOTHER).all(dim=0)
+    return int(new.sum()) >= max(FEW, len(boxes) / 10)
 
 
 class Segmenter:
