@@ -323,6 +323,7 @@ for words in (
     ["postprocess", saved, "--out", out + "/cells"],
     ["fuse", saved, saved, "--out", out + "/fused"],
     ["evaluate", out + "/cells", truth, "--out", out + "/scores"],
+    ["tune", saved, "--truth", truth, "--out", out + "/tuned.yaml", "--trials", "1"],
     ["compare", truth, saved, out + "/fused", "--images", images, "--steps", "--image", "three", "--out", out + "/pictures"],
 ):
     code = app(words, standalone_mode=False)

@@ -159,11 +159,10 @@ def test_iou_of_drawn_cells():
 
 
 @given(STACKS, st.data())
-def test_overlaps_and_iou_agree_with_dense_masks(stack, data):
+def test_iou_agrees_with_dense_masks(stack, data):
     other = data.draw(arrays(bool, (data.draw(st.integers(0, 4)), *stack.shape[1:])))
     size = stack.shape[1:]
     shared = dense_overlaps(stack, other)
-    np.testing.assert_array_equal(mk.overlaps(*crops(stack), *crops(other), size).toarray(), shared)
     union = np.array([[np.count_nonzero(a | b) for b in other] for a in stack]).reshape(shared.shape)
     np.testing.assert_array_equal(mk.pairwise_iou(*crops(stack), *crops(other), size), shared / np.maximum(union, 1))
 

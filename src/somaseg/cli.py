@@ -234,6 +234,42 @@ def fuse(
     _finish(run(runs, out, fused(settings.fuse, settings.postprocess, runs.classes), kaggle, overlay, console))
 
 
+@app.command()
+def tune(
+    predictions: Annotated[
+        list[Path], typer.Argument(help="Folders of `somaseg predict`, one a model, the best model first.", show_default=False)
+    ],
+    truth: Annotated[
+        Path, typer.Option(help="Annotations of the images: COCO JSON, train.csv, label TIFFs, or a folder with one of them.")
+    ],
+    out: Annotated[Path, typer.Option(help="The YAML file of settings to write.")] = Path("tuned.yaml"),
+    study: Annotated[
+        Path | None, typer.Option(help="SQLite file with all trials, from which a stopped search goes on; else OUT with .db.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Folder for scores and pictures; else OUT without its suffix.")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Trials of each search: one a fold, and one on all images.")] = 60,
+    folds: Annotated[int, typer.Option(help="Into how many parts the images go by field of view.")] = 2,
+    seed: Annotated[int, typer.Option(help="Another seed gives other folds and other trials.")] = 0,
+    find_groups: Annotated[bool, typer.Option("--find-groups", help="Also put images together that show the same field.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write the chosen thresholds even where their gain may be chance.")] = False,
+    processes: Annotated[int | None, typer.Option(min=1, help="Processes that share the images; else one a core.")] = None,
+    settings_file: SettingsFile = None,
+    assignments: Assignments = None,
+) -> None:
+    """Choose thresholds on annotated images that the models were not trained on, and score them on images they were not chosen on."""
+    from somaseg.from_predictions import read_runs
+    from somaseg.tune import tune_runs
+    from somaseg.tuning_report import score_table, threshold_table, verdict
+
+    runs = read_runs(predictions)
+    start = runs.settings(settings_file, assignments or [])
+    tuned, files = tune_runs(runs, truth, start, out, study, report, trials, folds, seed, find_groups, force, processes, console)
+    console.print(threshold_table(tuned), score_table(tuned))
+    console.print(verdict(tuned), markup=False, highlight=False, soft_wrap=True)
+    for path in files:
+        console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+
+
 def _finish(summary: "RunSummary") -> None:
     console.print(summary.text(), markup=False, highlight=False, soft_wrap=True)
     if summary.failures:

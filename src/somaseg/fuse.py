@@ -7,7 +7,7 @@ import numpy as np
 
 from somaseg.candidates import Candidates
 from somaseg.config.fusion import FuseMethod, FuseSettings
-from somaseg.config.postprocess import PostprocessSettings
+from somaseg.config.postprocess import PostprocessSettings, StepName
 from somaseg.errors import InputError
 from somaseg.instances import Instances, Prediction
 from somaseg.pairs import box_pairs, greedy, mask_pairs
@@ -32,19 +32,41 @@ def fuse(predictions: Sequence[Prediction], settings: FuseSettings, postprocess:
     Raises:
         InputError: without a prediction, when predictions differ in size or classes, or when settings do not fit them.
     """
-    # Soft masks can be averaged only before they are pasted.
-    fused_after = settings.member_steps.index("paste") if settings.method == "weighted" else len(settings.member_steps)
+    before, _ = parted_steps(settings)
     removed: Counter[str] = Counter()
     members = rescored([Candidates.from_prediction(p) for p in predictions], settings)
     for number, member in enumerate(members):
-        members[number], by_step = run_steps(member, settings.member_steps[:fused_after], postprocess)
+        members[number], by_step = run_steps(member, before, postprocess)
         removed.update(by_step)
-    together = pool(members)
-    fused = METHODS[settings.method](together, settings)
-    removed["fusion"] = len(together.cells) - len(fused)
-    cells, by_step = run_steps(fused, (*settings.member_steps[fused_after:], *settings.final_steps), postprocess)
+    cells, by_step = fuse_members(members, settings, postprocess)
     removed.update(by_step)
     return cells.to_instances(), {"detections": sum(map(len, predictions)), **removed, "cells": len(cells)}
+
+
+def parted_steps(settings: FuseSettings) -> tuple[tuple[StepName, ...], tuple[StepName, ...]]:
+    """The steps on each model's detections before fusion, and those on the fused cells."""
+    # Soft masks can be averaged only before they are pasted.
+    fused_after = settings.member_steps.index("paste") if settings.method == "weighted" else len(settings.member_steps)
+    return settings.member_steps[:fused_after], (*settings.member_steps[fused_after:], *settings.final_steps)
+
+
+def fuse_members(
+    members: Sequence[Candidates], settings: FuseSettings, postprocess: PostprocessSettings
+) -> tuple[Candidates, Counter[str]]:
+    """Fuse what the steps before fusion left of each model's candidates, and run the steps that follow.
+
+    Returns:
+        The cells, and how many candidates fusion (as `fusion`) and each step removed.
+
+    Raises:
+        InputError: without a model, or when they differ in size or classes.
+    """
+    together = pool(members)
+    fused = METHODS[settings.method](together, settings)
+    removed = Counter({"fusion": len(together.cells) - len(fused)})
+    cells, by_step = run_steps(fused, parted_steps(settings)[1], postprocess)
+    removed.update(by_step)
+    return cells, removed
 
 
 def rescored(members: Sequence[Candidates], settings: FuseSettings) -> list[Candidates]:

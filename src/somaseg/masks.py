@@ -119,13 +119,6 @@ def label_image(crops: Sequence[Mask], boxes: Boxes, size: Size) -> tuple[NDArra
     return labels, lost
 
 
-def overlaps(crops: Sequence[Mask], boxes: Boxes, other_crops: Sequence[Mask], other_boxes: Boxes, size: Size) -> sparse.csr_array:
-    """Shared pixels of every pair of two sets of crops, as a sparse (N, M) int64 array."""
-    left = _incidence(crops, boxes, size)
-    right = left if other_crops is crops else _incidence(other_crops, other_boxes, size)
-    return sparse.csr_array(left @ right.T)
-
-
 def pairwise_iou(crops: Sequence[Mask], boxes: Boxes, other_crops: Sequence[Mask], other_boxes: Boxes, size: Size) -> NDArray[np.float64]:
     """Mask IoU of every pair, dense (N, M) in [0, 1]; two empty masks have IoU 0."""
     left = _incidence(crops, boxes, size)

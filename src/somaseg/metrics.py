@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict
 from scipy import sparse
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from somaseg import masks as mk
 from somaseg.errors import InputError
 from somaseg.instances import Instances
+from somaseg.pairs import meeting_boxes, shared_pixels
 
 THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 FULL_SET_IMAGES = {"shsy5y": 155, "astro": 131, "cort": 320}
@@ -68,8 +68,12 @@ def compare(pred: Instances, truth: Instances) -> Comparison:
         raise InputError(
             f"prediction of size {pred.size}, truth of size {truth.size} (height, width): both must be of the same image at the same scale"
         )
-    pixels = mk.overlaps(pred.masks, pred.boxes, truth.masks, truth.boxes, truth.size).tocoo()
-    return Comparison(pixels.row.astype(np.int64), pixels.col.astype(np.int64), pixels.data, pred.area, truth.area)
+    crops, boxes = (*pred.masks, *truth.masks), np.concatenate([pred.boxes, truth.boxes])
+    first, second = meeting_boxes(boxes)
+    across = (first < len(pred)) & (second >= len(pred))
+    first, second = first[across], second[across]
+    shared = shared_pixels(crops, boxes, first, second)
+    return Comparison(first[shared > 0], second[shared > 0] - len(pred), shared[shared > 0], pred.area, truth.area)
 
 
 def match_counts(pred: Instances, truth: Instances, thresholds: Sequence[float] = THRESHOLDS) -> tuple[Counts, Counts, Counts]:
@@ -79,7 +83,12 @@ def match_counts(pred: Instances, truth: Instances, thresholds: Sequence[float] 
 
 def comparison_counts(comparison: Comparison, thresholds: Sequence[float] = THRESHOLDS) -> tuple[Counts, Counts, Counts]:
     """`match_counts` of cells compared before."""
-    matches = np.array([np.count_nonzero(partners(comparison, t) >= 0) for t in thresholds], np.int64)
+    near = comparison.iou > min(thresholds)
+    partners_of = (np.bincount(comparison.pred[near]), np.bincount(comparison.truth[near]))
+    if all(counts.max(initial=0) <= 1 for counts in partners_of):  # no choice between partners: every pair is in the matching
+        matches = np.count_nonzero(comparison.iou > np.array(thresholds)[:, None], axis=1)
+    else:
+        matches = np.array([np.count_nonzero(partners(comparison, t) >= 0) for t in thresholds], np.int64)
     return matches, len(comparison.pred_area) - matches, len(comparison.truth_area) - matches
 
 
