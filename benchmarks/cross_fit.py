@@ -28,24 +28,31 @@ def precisions(cases: Sequence[Case], way: Way, settings: PostprocessSettings) -
     return np.array(table).reshape(-1, len(THRESHOLDS))
 
 
-def choose(cases: Sequence[Case], way: Way, settings: PostprocessSettings, rounds: int = 2) -> PostprocessSettings:
-    """Thresholds by class that score best on these images, by coordinate descent on `map_iou` of each cell type."""
+def choose(
+    cases: Sequence[Case], way: Way, settings: PostprocessSettings, fields: Sequence[str] = tuple(GRID), rounds: int = 2
+) -> PostprocessSettings:
+    """Thresholds by class that score best on these images, by coordinate descent on `map_iou` of each cell type.
+
+    Of one field alone there is nothing to come back to, so it takes one round.
+    """
     for cell_type in sorted(set(cell_types(cases))):
         own = [case for case in cases if case[1].cell_type == cell_type]
-        for _ in range(rounds):
-            for field, values in GRID.items():
-                tried = [(precisions(own, way, _with_class(settings, field, cell_type, value)).mean(), value) for value in values]
-                settings = _with_class(settings, field, cell_type, max(tried)[1])
+        for field in tuple(fields) * (rounds if len(fields) > 1 else 1):
+            tried = [(precisions(own, way, _with_class(settings, field, cell_type, value)).mean(), value) for value in GRID[field]]
+            settings = _with_class(settings, field, cell_type, max(tried)[1])
     return settings
 
 
-def cross_fitted(cases: Sequence[Case], fit: Callable[[Sequence[Case]], Way], start: PostprocessSettings) -> NDArray[np.float64]:
+def cross_fitted(
+    cases: Sequence[Case], fit: Callable[[Sequence[Case]], Way], start: PostprocessSettings, fields: Sequence[str] = tuple(GRID)
+) -> NDArray[np.float64]:
     """`precisions` (images, T) in the order of the cases, with all that is chosen chosen on the other half of the fields of view.
 
     Args:
         cases: predictions and truth by image.
         fit: the way that some cases suggest; it may choose what is not a threshold of post-processing.
         start: thresholds to start from.
+        fields: which thresholds are chosen.
     """
     halves = np.array(halved(cases))
     table = np.zeros((len(cases), len(THRESHOLDS)))
@@ -53,7 +60,7 @@ def cross_fitted(cases: Sequence[Case], fit: Callable[[Sequence[Case]], Way], st
         seen = [cases[i] for i in np.flatnonzero(halves == half)]
         unseen = [cases[i] for i in np.flatnonzero(halves != half)]
         way = fit(seen)
-        table[halves != half] = precisions(unseen, way, choose(seen, way, start))
+        table[halves != half] = precisions(unseen, way, choose(seen, way, start, fields))
     return table
 
 

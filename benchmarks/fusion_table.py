@@ -1,9 +1,10 @@
 """Each model alone and each way to fuse them, on the same saved predictions: accuracy and time.
 
     somaseg predict IMAGES --weights MODEL_A --out predictions/a        (and so on, one folder a model)
-    python benchmarks/fusion_table.py ANNOTATIONS predictions/a predictions/b ... [--out table.json]
+    python benchmarks/fusion_table.py ANNOTATIONS predictions/a predictions/b ... [--alone predictions/ensemble] [--out table.json]
 
-The images must be ones that no model was trained on. The folders come in the order of fusion, the best model first. Every row's
+The images must be ones that no model was trained on. The folders come in the order of fusion, the best model first; those after
+`--alone` are scored, but take no part in fusion. Every row's
 thresholds are chosen on one half of the images, by field of view, and scored on the other (`cross_fit.py`). The score is `map_iou` in the
 proportions of the full data set, with the 95 % interval of a bootstrap over images; the difference is that to the best single
 model on the same images, drawn together, so that it is sure where its interval leaves out 0. The time of an image is the processor
@@ -27,7 +28,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from cross_fit import Case, Way, cell_types, cross_fitted, precisions
+from cross_fit import GRID, Case, Way, cell_types, cross_fitted, precisions
 from somaseg.config import FuseSettings, PostprocessSettings
 from somaseg.data.annotations import read_annotations
 from somaseg.fuse import fuse
@@ -49,20 +50,21 @@ def member(number: int) -> Fit:
     return lambda seen: way
 
 
-def fused(settings: FuseSettings) -> Fit:
-    return lambda seen: lambda predictions, thresholds: fuse(predictions, settings, thresholds)[0]
+def fused(settings: FuseSettings, models: int) -> Fit:
+    """The first models fused."""
+    return lambda seen: lambda predictions, thresholds: fuse(predictions[:models], settings, thresholds)[0]
 
 
-def rescored(method: Any) -> Fit:
+def rescored(method: Any, models: int) -> Fit:
     """Fusion with each model's scores times its `map_iou` on the images seen, over that of the best model for the cell type."""
 
     def fit(seen: Sequence[Case]) -> Way:
         types = np.array(cell_types(seen))
-        scores = [precisions(seen, member(number)(seen), START).mean(axis=1) for number in range(len(seen[0][0]))]
+        scores = [precisions(seen, member(number)(seen), START).mean(axis=1) for number in range(models)]
         by_type = {name: np.array([values[types == name].mean() for values in scores]) for name in sorted(set(types.tolist()))}
         factors = {name: values / max(values.max(), 1e-9) for name, values in by_type.items()}
         weights = tuple({"default": 1.0, **{name: float(f[number]) for name, f in factors.items()}} for number in range(len(scores)))
-        return fused(FuseSettings(method=method, member_weights=weights))(seen)
+        return fused(FuseSettings(method=method, member_weights=weights), models)(seen)
 
     return fit
 
@@ -87,20 +89,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("truth", type=Path, help="annotations of the images")
     parser.add_argument("folders", type=Path, nargs="+", help="predictions, a folder a model, the best one first")
+    parser.add_argument("--alone", type=Path, nargs="*", default=[], help="predictions to score that are not fused, such as an ensemble's")
+    parser.add_argument("--fields", nargs="+", choices=tuple(GRID), default=tuple(GRID), help="thresholds to choose")
     parser.add_argument("--out", type=Path, help="write the numbers to this JSON file")
     arguments = parser.parse_args()
 
-    files = paired_files(arguments.folders)
+    models = len(arguments.folders)
+    files = paired_files([*arguments.folders, *arguments.alone])
     samples = [sample for sample in read_annotations(arguments.truth) if sample.name in files]
     cases: list[Case] = [([load_prediction(path).prediction for path in files[s.name]], s) for s in samples]
     types = cell_types(cases)
-    fits: dict[str, Fit] = {f"{folder.name} alone": member(i) for i, folder in enumerate(arguments.folders)}
-    fits |= {f"fused: {method}": fused(FuseSettings(method=method)) for method in ("screening", "nms", "mask_nms", "weighted")}
-    fits |= {f"fused: {method}, re-scored": rescored(method) for method in ("screening", "mask_nms")}
-    tables = {name: cross_fitted(cases, fit, START) for name, fit in track(fits.items(), "choosing thresholds and scoring")}
-    best = max(list(fits)[: len(arguments.folders)], key=lambda name: weighted(tables[name], types).value)
+    fits: dict[str, Fit] = {f"{folder.name} alone": member(i) for i, folder in enumerate([*arguments.folders, *arguments.alone])}
+    fits |= {f"fused: {method}": fused(FuseSettings(method=method), models) for method in ("screening", "nms", "mask_nms", "weighted")}
+    fits |= {f"fused: {method}, re-scored": rescored(method, models) for method in ("screening", "mask_nms")}
+    tables = {
+        name: cross_fitted(cases, fit, START, arguments.fields) for name, fit in track(fits.items(), "choosing thresholds and scoring")
+    }
+    best = max(list(fits)[:models], key=lambda name: weighted(tables[name], types).value)
 
-    shown = Table(title=f"{len(cases)} images, {len(arguments.folders)} models")
+    shown = Table(title=f"{len(cases)} images, {models} models")
     for column in ("", "map_iou", *sorted(set(types)), f"more than {best}", "ms an image"):
         shown.add_column(column)
     rows = {}

@@ -151,7 +151,10 @@ Assignments = Annotated[
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="YAML file; what it leaves out stays as it comes with the weights.")]
 Out = Annotated[Path, typer.Option(help="Folder for masks, table and pictures.")]
 Images = Annotated[list[str], typer.Argument(help="Images: files, folders (with all their subfolders) and globs.", show_default=False)]
-Weights = Annotated[str, typer.Option(help="Weights that come with somaseg, by name, or a file of `somaseg train`.")]
+Weights = Annotated[
+    list[str], typer.Option(help="Weights that come with somaseg, by name, or a file of `somaseg train`; several times for an ensemble.")
+]
+DEFAULT_WEIGHTS = ["default"]
 Submission = Annotated[Path | None, typer.Option(help="Also write a Kaggle submission (CSV) here.")]
 Overlay = Annotated[bool, typer.Option(help="Draw the pictures.")]
 
@@ -160,7 +163,7 @@ Overlay = Annotated[bool, typer.Option(help="Draw the pictures.")]
 def segment(
     paths: Images,
     out: Out,
-    weights: Weights = "default",
+    weights: Weights = DEFAULT_WEIGHTS,
     kaggle: Submission = None,
     overlay: Overlay = True,
     settings_file: SettingsFile = None,
@@ -181,7 +184,7 @@ def segment(
 def predict(
     paths: Images,
     out: Annotated[Path, typer.Option(help="Folder for the predictions.")],
-    weights: Weights = "default",
+    weights: Weights = DEFAULT_WEIGHTS,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as tta.flips=[none,horizontal], two views.")
     ] = None,

@@ -14,7 +14,6 @@ from somaseg.models.roi_heads import RoiHeads
 from somaseg.models.rpn import Rpn, Size
 from somaseg.targets import Target
 
-
 Image = TypeVar("Image", contravariant=True)
 
 
