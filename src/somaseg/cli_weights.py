@@ -1,0 +1,70 @@
+"""The commands `somaseg weights ...`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+weights_app = typer.Typer(no_args_is_help=True, help="Convert, show and verify weights.")
+console = Console()
+
+
+class Stored(StrEnum):
+    """Number type of converted weights."""
+
+    HALF = "half"
+    FLOAT = "float"
+
+
+@weights_app.command("convert")
+def weights_convert(
+    source: Annotated[Path, typer.Argument(help="Detectron2's .pth or .pkl, Caffe2's .pkl, or safetensors.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="The .safetensors file to write; its settings go beside it as .yaml.", show_default=False)],
+    architecture: Annotated[str, typer.Option(help="x152, or a YAML file of settings.")] = "x152",
+    classes: Annotated[
+        str | None, typer.Option(help="Classes of the model, such as shsy5y,astro,cort; else those of the settings.")
+    ] = None,
+    source_classes: Annotated[str | None, typer.Option(help="Classes of the file in its order, so that shared ones are kept.")] = None,
+    precision: Annotated[Stored, typer.Option(help="Half stores convolutions in 16 bits.")] = Stored.HALF,
+    seed: Annotated[int, typer.Option(help="Of what the file has nothing for.")] = 0,
+    json: Annotated[Path | None, typer.Option(help="Write what became of every tensor to this JSON file.")] = None,
+) -> None:
+    """Read another program's weights, run nothing that they hide, and write somaseg's."""
+    from somaseg.models.convert import convert
+
+    named, source_named = (None if names is None else [n.strip() for n in names.split(",")] for names in (classes, source_classes))
+    conversion = convert(source, out, architecture, named, source_named, precision.value, seed)
+    console.print(conversion.table())
+    for note in conversion.notes():
+        console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
+    if json is not None:
+        conversion.write_json(json)
+    for path in (out, out.with_suffix(".yaml"), *([json] if json else [])):
+        console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+@weights_app.command("info")
+def weights_info(weights: Annotated[str, typer.Argument(help="Weights that come with somaseg, by name, or a file.")] = "default") -> None:
+    """Show architecture, classes, input, thresholds, origin and hash of weights."""
+    from somaseg.weights_report import info
+
+    console.print(info(weights), markup=False, highlight=False)
+
+
+@weights_app.command("verify")
+def weights_verify(
+    weights: Annotated[str, typer.Argument(help="Weights that come with somaseg, by name, or a file.")] = "default",
+    sha256: Annotated[str | None, typer.Option(help="Expected hash; else that in SHA256SUMS beside the file, if it is there.")] = None,
+) -> None:
+    """Load weights and check that they are finite, fit their settings and have the known hash; exit code 1 when not."""
+    from somaseg.weights_report import verify
+
+    digest, problems = verify(weights, sha256)
+    for problem in problems:
+        console.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        f"{weights}: {'not as it should be' if problems else 'whole'}, SHA-256 {digest}", markup=False, highlight=False, soft_wrap=True
+    )
+    raise typer.Exit(1 if problems else 0)
