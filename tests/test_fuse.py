@@ -83,7 +83,7 @@ def test_counts_add_up_over_models_and_steps():
     first = predicted([[0, 0, 10, 10], [30, 0, 40, 10], [1, 0, 11, 10]], [0.9, 0.2, 0.8])
     second = predicted([[0, 1, 10, 11], [30, 20, 40, 30]], [0.7, 0.6])
     thresholds = PostprocessSettings(score_thresh=0.5, mask_thresh=0.5, min_area=0.0)
-    fused, counts = fuse([first, second], FuseSettings(), thresholds)
+    fused, counts = fuse([first, second], FuseSettings(method="screening"), thresholds)
     assert fused.boxes.tolist() == [[0, 0, 10, 10]]
     assert counts == {
         "detections": 5,

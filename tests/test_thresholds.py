@@ -14,7 +14,8 @@ def test_those_that_take_effect_are_tuned():
     by_class = ["postprocess.score_thresh.astro", "postprocess.mask_thresh.astro", "postprocess.min_area.astro"]
     shared = ["postprocess.nms_iou", "postprocess.max_covered"]
     assert names(SegmentSettings()) == [*shared, *by_class]
-    assert names(SegmentSettings(), models=2) == [*shared, "fuse.support_iou", "fuse.nms_iou", *by_class]
+    screened = SegmentSettings(fuse=FuseSettings(method="screening"))
+    assert names(screened, models=2) == [*shared, "fuse.support_iou", "fuse.nms_iou", *by_class]
     weighted = SegmentSettings(fuse=FuseSettings(method="weighted"))
     assert names(weighted, models=3) == [*shared, "fuse.box_iou", *by_class]
     assert names(weighted) == [*shared, *by_class]
@@ -35,7 +36,8 @@ def test_steps_are_counted_from_the_start():
 
 
 def test_values_go_to_their_places():
-    settings = SegmentSettings(postprocess=PostprocessSettings(score_thresh={"default": 0.3, "cort": 0.6}))
+    own = PostprocessSettings(score_thresh={"default": 0.3, "cort": 0.6})
+    settings = SegmentSettings(postprocess=own, fuse=FuseSettings(method="screening"))
     tuned = thresholds(settings, 2, {"cort": 50.0, "astro": 50.0})
     assert with_values(settings, tuned, {t.name: t.start for t in tuned}).postprocess.min_area == {"default": 60, "cort": 60, "astro": 60}
     values = {t.name: t.low for t in tuned} | {"fuse.nms_iou": 0.4}

@@ -137,7 +137,7 @@ def test_several_models_are_tuned_with_their_fusion(folder):
     words = ("--truth", folder / "truth.json", "--out", out, "--trials", 8, "--processes", 1, "--force")
     result = command("tune", folder / "a", folder / "b", *words)
     assert result.exit_code == 0, result.output
-    assert "fuse.support_iou" in result.output
+    assert "fuse.box_iou" in result.output
     assert "map_iou of 12 images, with 95 % intervals" in result.output
     assert "wrote" in result.output
     assert yaml.safe_load(out.read_text()).keys() == {"tta", "postprocess", "fuse"}

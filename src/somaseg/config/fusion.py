@@ -32,7 +32,7 @@ class FuseSettings(Settings):
         final_steps: steps on the fused cells.
     """
 
-    method: FuseMethod = "screening"
+    method: FuseMethod = "weighted"
     support_iou: Probability = 0.1
     nms_iou: Probability = 0.3
     box_iou: Probability = 0.55
