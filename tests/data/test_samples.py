@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,18 @@ def test_labels_follow_the_names():
     assert mapped.instances.labels.tolist() == [1, 0, 0]
     assert mapped.instances.classes == ("neuron", "glia", "other")
     assert mapped.cell_type == "neuron"
+
+
+def test_ignored_regions_get_the_same_classes():
+    given = sample(("glia", "neuron"), [0])
+    assert len(given.ignored) == 0
+    assert (given.ignored.size, given.ignored.classes) == ((4, 4), ("glia", "neuron"))
+    other = replace(given, ignored=sample(("neuron", "debris"), [0, 0]).instances)
+    mapped = with_classes(other, ("neuron", "glia"))
+    assert (mapped.instances.labels.tolist(), mapped.ignored.labels.tolist()) == ([1], [0, 0])
+    assert mapped.ignored.classes == ("neuron", "glia")
+    with pytest.raises(InputError, match="has cells of class debris"):
+        with_classes(replace(given, ignored=sample(("debris",), [0]).instances), ("neuron", "glia"))
 
 
 def test_a_class_without_cells_need_not_be_known():

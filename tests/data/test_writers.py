@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 
 from somaseg.data.annotations import read_annotations
+from somaseg.data.check import check
 from somaseg.data.convert import convert
 from somaseg.data.samples import Sample
 from somaseg.data.writers import write_coco, write_kaggle, write_label_tiffs
@@ -104,6 +107,53 @@ def test_coco_joins_the_classes_of_samples_and_keeps_scores(tmp_path: Path) -> N
     assert found[1].instances.classes == (*CLASSES, "glia")
     assert (found[1].instances.labels.tolist(), found[1].instances.scores.tolist()) == ([2], [0.25])
     assert found[0].instances.scores.tolist() == [1, 1]
+
+
+def test_ignored_regions_and_scores_go_through_coco(tmp_path: Path) -> None:
+    dense = np.zeros((2, 4, 5), bool)
+    dense[0, 0:2, 0:3] = dense[1, 3, 0] = True
+    cells = replace(one().instances, scores=np.array([0.75, 0.5], np.float32))
+    sample = one(instances=cells, ignored=Instances.from_masks(dense, CLASSES, [1, 2], [0.25, 1.0]), source="pseudo")
+    write_coco([one(name="b", image=Path("b.png")), sample], tmp_path / "x.json")
+    data = orjson.loads((tmp_path / "x.json").read_bytes())
+    assert [a.get("ignore", 0) for a in data["annotations"]] == [0, 0, 0, 0, 1, 1]
+    assert [image.get("source") for image in data["images"]] == [None, "pseudo"]
+    data["annotations"] = [data["annotations"][i] for i in (4, 2, 0, 5, 1, 3)]  # ignored ones may stand anywhere
+    (tmp_path / "x.json").write_bytes(orjson.dumps(data))
+    bare, found = read_annotations(tmp_path)
+    assert len(bare.ignored) == 0
+    assert bare.ignored.size == (4, 5)
+    assert (bare.source, found.source) == ("manual", "pseudo")
+    assert_same([found], [sample])
+    assert_same([replace(found, instances=found.ignored)], [replace(sample, instances=sample.ignored)])
+    assert (found.instances.scores.tolist(), found.ignored.scores.tolist()) == ([0.75, 0.5], [0.25, 1.0])
+    assert found.ignored.labels.tolist() == [1, 2]
+
+
+def test_an_ignored_region_is_no_cell_for_the_check(tmp_path: Path) -> None:
+    Image.new("L", (5, 4)).save(tmp_path / "a.png")
+    ignored = one().instances[:1]
+    file = tmp_path / "x.json"
+    write_coco([one(image=tmp_path / "a.png", ignored=ignored)], file)
+    assert check(file).problems == []
+    data = orjson.loads(file.read_bytes())
+    data["annotations"][2] |= {"bbox": [0, 0, 9, 9], "segmentation": [[1, 1]]}
+    data["annotations"].insert(0, data["annotations"].pop())
+    data["annotations"][2]["bbox"] = [0, 0, 9, 9]
+    file.write_bytes(orjson.dumps(data))
+    result = check(file)
+    assert [(p.kind, p.index) for p in result.problems] == [
+        ("unreadable mask", None),
+        ("box outside image", None),
+        ("box outside image", 1),
+    ]
+    assert len(result.samples[0].instances) == 2
+
+
+def test_converting_says_that_ignored_regions_are_left_out(tmp_path: Path) -> None:
+    write_coco([one(ignored=one().instances)], tmp_path / "x.json")
+    assert "2 ignored regions are left out: only COCO JSON holds them" in convert(tmp_path / "x.json", tmp_path / "out", "kaggle")
+    assert len(read_annotations(tmp_path / "out")[0].instances) == 2
 
 
 def test_kaggle_as_written(tmp_path: Path) -> None:

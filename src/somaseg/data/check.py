@@ -10,7 +10,7 @@ from rich.progress import track
 from scipy import ndimage
 
 from somaseg.data.annotations import inspect_annotations, locate
-from somaseg.data.coco import load_coco, unique_names
+from somaseg.data.coco import is_ignored, load_coco, unique_names
 from somaseg.data.images import read_frames
 from somaseg.data.samples import Problem, ProblemKind, Sample
 from somaseg.errors import InputError
@@ -80,8 +80,8 @@ def box_problems(path: Path) -> list[Problem]:
         image, name = images.get(annotation.get("image_id"), (None, ""))
         if image is None:
             continue
-        index = seen[name]
-        seen[name] += 1
+        index = None if is_ignored(annotation) else seen[name]
+        seen[name] += index is not None
         bbox = annotation.get("bbox")
         if bbox is None:
             continue

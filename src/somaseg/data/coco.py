@@ -38,7 +38,8 @@ def read_coco(path: Path, images: Path | None = None) -> tuple[list[Sample], lis
     """Samples of a COCO file and what is wrong with single annotations.
 
     The group of an image is its `group` or `field_group`, else the field in a LIVECell file name. `score` of an
-    annotation is kept (1 without it). Annotations may be a list or, as in some of LIVECell's files, a dict by id.
+    annotation is kept (1 without it), one with `ignore` set is an ignored region of the image and no cell. Annotations may be a list
+    or, as in some of LIVECell's files, a dict by id.
 
     Raises:
         InputError: when the file as a whole is not COCO.
@@ -59,7 +60,8 @@ def read_coco(path: Path, images: Path | None = None) -> tuple[list[Sample], lis
     names = unique_names(data["images"])
     samples = []
     for size, chunk in _chunks(data["images"], [len(rows) for rows in rows_of.values()]):
-        rows = [row for i in chunk for row in rows_of[data["images"][i]["id"]]]
+        # The cells of an image come first, in their order, then what is ignored.
+        rows = [row for i in chunk for row in sorted(rows_of[data["images"][i]["id"]], key=lambda row: is_ignored(annotations[row]))]
         cells = [annotations[row] for row in rows]
         bounds = np.cumsum([0, *(len(rows_of[data["images"][i]["id"]]) for i in chunk)]).tolist()
         (boxes, masks), findings = decode_segmentations([a.get("segmentation") for a in cells], size)
@@ -70,13 +72,20 @@ def read_coco(path: Path, images: Path | None = None) -> tuple[list[Sample], lis
         for i, kind, text, fatal in findings:
             place = bisect_right(bounds, i) - 1
             message = f"{path}: annotations[{rows[i]}], {text}"
-            problems.append(Problem(kind, message, names[chunk[place]], i - bounds[place], fatal))
+            problems.append(Problem(kind, message, names[chunk[place]], None if is_ignored(cells[i]) else i - bounds[place], fatal))
         labels = labels.clip(min=0)
         for i, a, b in zip(chunk, bounds[:-1], bounds[1:], strict=True):
-            instances = Instances(size, boxes[a:b], masks[a:b], labels[a:b], scores[a:b], classes)
+            found = Instances(size, boxes[a:b], masks[a:b], labels[a:b], scores[a:b], classes)
+            n_cells = sum(not is_ignored(cell) for cell in cells[a:b])
             image = data["images"][i]
-            samples.append(_sample(image, names[i], _image_path(path, image["file_name"], folder, images), instances))
+            file = _image_path(path, image["file_name"], folder, images)
+            samples.append(_sample(image, names[i], file, found[:n_cells], found[n_cells:]))
     return samples, problems
+
+
+def is_ignored(annotation: dict[str, Any]) -> bool:
+    """Whether an annotation is a region that may be a cell or not."""
+    return bool(annotation.get("ignore"))
 
 
 def _chunks(images: Sequence[dict[str, Any]], n_cells: Sequence[int]) -> Iterator[tuple[Size, list[int]]]:
@@ -194,7 +203,7 @@ def unique_names(images: Sequence[dict[str, Any]]) -> list[str]:
     return [(Path(i["file_name"]).parent / name).as_posix() if name in twice else name for i, name in zip(images, short, strict=True)]
 
 
-def _sample(image: dict[str, Any], name: str, path: Path, instances: Instances) -> Sample:
+def _sample(image: dict[str, Any], name: str, path: Path, instances: Instances, ignored: Instances) -> Sample:
     livecell = LIVECELL_NAME.fullmatch(image_stem(image["file_name"]))
     group = image.get("group", image.get("field_group", livecell and livecell["field"]))
     return Sample(
@@ -206,4 +215,5 @@ def _sample(image: dict[str, Any], name: str, path: Path, instances: Instances) 
         source="pseudo" if image.get("source") == "pseudo" else "manual",
         pixel_size=image.get("pixel_size"),
         metadata={k: v for k, v in image.items() if k not in OWN_FIELDS},
+        ignored=ignored,
     )

@@ -22,11 +22,13 @@ def convert(source: Path, destination: Path, to: Literal["coco", "kaggle", "labe
     samples = read_annotations(source, images)
     cells = sum(len(sample.instances) for sample in samples)
     summary = f"{len(samples)} images with {cells} cells"
+    ignored = sum(len(sample.ignored) for sample in samples)
+    left_out = [f"{ignored} ignored regions are left out: only COCO JSON holds them"] if ignored and to != "coco" else []
     if to == "labels":
         lost = write_label_tiffs(samples, destination)
         lines = [f"{name}: {pixels} pixels lost where cells overlap" for name, pixels in lost.items()]
-        return [*lines, f"wrote {summary} to {destination / 'labels'}, {sum(lost.values())} pixels lost where cells overlap"]
+        return [*lines, *left_out, f"wrote {summary} to {destination / 'labels'}, {sum(lost.values())} pixels lost where cells overlap"]
     name, write = ("annotations.json", write_coco) if to == "coco" else ("train.csv", write_kaggle)
     file = destination if destination.suffix.lower() == Path(name).suffix else destination / name
     write(samples, file)
-    return [f"wrote {summary} to {file}"]
+    return [*left_out, f"wrote {summary} to {file}"]

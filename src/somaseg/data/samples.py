@@ -40,6 +40,8 @@ class Sample:
         source: "manual" for people's outlines, "pseudo" for a model's.
         pixel_size: edge of a pixel in µm, or None.
         metadata: further fields of the image as the annotation has them; writers put them back.
+        ignored: what may be a cell or not, of the same size and classes: training learns nothing inside them, all else takes them for
+            no cells. None where not given.
     """
 
     image: Path
@@ -50,11 +52,14 @@ class Sample:
     source: Literal["manual", "pseudo"] = "manual"
     pixel_size: float | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    ignored: Instances = None  # type: ignore[assignment]  # only until __post_init__, which knows the size
 
     def __post_init__(self) -> None:
         if self.cell_type is None and len(self.instances):
             mode = int(np.bincount(self.instances.labels).argmax())
             object.__setattr__(self, "cell_type", self.instances.classes[mode])
+        if self.ignored is None:
+            object.__setattr__(self, "ignored", Instances.empty(self.instances.size, self.instances.classes))
 
 
 @dataclass(frozen=True)
@@ -83,17 +88,18 @@ def with_classes(sample: Sample, classes: Sequence[str]) -> Sample:
     Raises:
         InputError: when the sample has a cell of a class that is not among them.
     """
-    own = sample.instances.classes
     known = {plain(name): number for number, name in enumerate(classes)}
-    number = np.array([known.get(plain(name), -1) for name in own], np.int64)
-    unknown = {own[label] for label in np.unique(sample.instances.labels) if number[label] < 0}
+    parts = sample.instances, sample.ignored
+    unknown = {name for part in parts for name in (part.classes[i] for i in np.unique(part.labels)) if plain(name) not in known}
     if unknown:
         raise InputError(
             f"{sample.image}: has cells of class {', '.join(sorted(unknown))}, model.classes are {', '.join(classes)}: "
             "name all classes of the annotations in model.classes"
         )
-    cells = replace(sample.instances, classes=tuple(classes), labels=number[sample.instances.labels])
+    numbers = ([known.get(plain(name), 0) for name in part.classes] for part in parts)
+    labels = (np.array(number, np.int64)[part.labels] for number, part in zip(numbers, parts, strict=True))
+    cells, ignored = (replace(part, classes=tuple(classes), labels=label) for part, label in zip(parts, labels, strict=True))
     cell_type = sample.cell_type
     if cell_type is not None and plain(cell_type) in known:
         cell_type = classes[known[plain(cell_type)]]
-    return replace(sample, instances=cells, cell_type=cell_type)
+    return replace(sample, instances=cells, cell_type=cell_type, ignored=ignored)

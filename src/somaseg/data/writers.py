@@ -21,16 +21,18 @@ def write_coco(samples: Sequence[Sample], path: Path) -> None:
     """COCO JSON with compressed RLE; overlaps and the order of the cells are kept.
 
     `file_name` leads from the folder of `path` to the image. The samples' metadata, cell type, group, source and pixel size
-    become fields of the image; scores are written where they are not all 1.
+    become fields of the image; scores are written where they are not all 1. Ignored regions follow the cells, with `ignore` 1.
     """
-    categories = list(dict.fromkeys(name for sample in samples for name in sample.instances.classes))
+    categories = list(dict.fromkeys(name for sample in samples for part in (sample.instances, sample.ignored) for name in part.classes))
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for image_id, sample in enumerate(samples, start=1):
         images.append(_coco_image(sample, image_id, path.parent))
-        for cell in coco_cells(sample.instances):
-            category = categories.index(sample.instances.classes[cell.pop("label")]) + 1
-            annotations.append({"id": len(annotations) + 1, "image_id": image_id, "category_id": category, "iscrowd": 0, **cell})
+        for part, marks in ((sample.instances, {}), (sample.ignored, {"ignore": 1})):
+            for cell in coco_cells(part):
+                category = categories.index(part.classes[cell.pop("label")]) + 1
+                own = {"id": len(annotations) + 1, "image_id": image_id, "category_id": category, "iscrowd": 0}
+                annotations.append({**own, **cell, **marks})
     data = {
         "images": images,
         "categories": [{"id": number, "name": name} for number, name in enumerate(categories, start=1)],
