@@ -36,8 +36,9 @@ from somaseg.instances import Prediction
 from somaseg.metrics import FULL_SET_IMAGES, match_counts, precision, summarise
 from somaseg.models.checkpoint import load_checkpoint
 from somaseg.postprocess import postprocess
-from somaseg.predict import Segmenter, bf16_is_fast, detect, weights_path
+from somaseg.predict import Segmenter, bf16_is_fast, detect
 from somaseg.views import View, make_views
+from somaseg.weights_files import weights_path
 
 VIEWS = {
     1: TtaSettings(),

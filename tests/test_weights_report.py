@@ -1,6 +1,5 @@
 import io
 import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -8,17 +7,15 @@ from rich.console import Console
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from somaseg import weights_report
 from somaseg.cli import app
 from somaseg.config import X152, Config
 from somaseg.errors import InputError
 from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.models.checkpoint import About, load_checkpoint, save_checkpoint
 from somaseg.provenance import file_sha256
-from somaseg.weights_report import facts, in_words, info, input_in_words, known_hash, verify
+from somaseg.weights_files import SHIPPED, known_hash, shipped_names, weights_files
+from somaseg.weights_report import facts, in_words, info, input_in_words, verify
 from tiny import TINY
-
-WEIGHTS = Path(weights_report.__file__).parent / "weights"
 
 
 @pytest.fixture
@@ -50,7 +47,7 @@ def test_the_x152_in_words():
 
 def test_what_a_file_is(saved):
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(info(str(saved)))
+    console.print(info(saved))
     text = console.export_text()
     assert "test_efficientnet" in text
     assert "round, long" in text
@@ -58,26 +55,34 @@ def test_what_a_file_is(saved):
     assert file_sha256(saved) in text
 
 
-def test_the_bundled_weights_have_the_hash_that_their_card_and_the_sums_say():
-    digest, problems = verify("default")
+@pytest.mark.parametrize("path", [path for name in shipped_names() for path in weights_files(name)], ids=lambda path: path.stem)
+def test_weights_that_come_with_somaseg_have_the_hash_that_their_card_and_the_sums_say(path):
+    digest, problems = verify(path)
     assert problems == []
-    assert digest == known_hash(WEIGHTS / "default.safetensors")
-    assert re.search(r"SHA-256 \| `(\w+)`", (WEIGHTS / "MODEL_CARD.md").read_text(encoding="utf-8"))[1] == digest
+    assert digest == known_hash(path)
+    cards = [folder / "MODEL_CARD.md" for folder in (path.parent, SHIPPED)]
+    card = next(card for card in cards if card.is_file()).read_text(encoding="utf-8")
+    assert re.search(rf"`{path.name}`", card)
+    assert digest in re.findall(r"SHA-256 \| `(\w+)`", card)
+
+
+def test_weights_that_come_with_somaseg_are_small():
+    assert 0 < sum(path.stat().st_size for path in SHIPPED.rglob("*.safetensors")) <= 60e6
 
 
 def test_verify(saved):
     digest = file_sha256(saved)
-    assert verify(str(saved)) == verify(str(saved), digest.upper()) == (digest, [])
-    _, problems = verify(str(saved), "a" * 64)
+    assert verify(saved) == verify(saved, digest.upper()) == (digest, [])
+    _, problems = verify(saved, "a" * 64)
     assert problems == [f"the hash is {digest}, expected {'a' * 64}: this is another file, or it was changed"]
     with pytest.raises(InputError, match="--sha256 abc: expected 64 hexadecimal digits"):
-        verify(str(saved), "abc")
+        verify(saved, "abc")
 
 
 def test_sums_beside_a_file_are_read(saved):
     (saved.parent / "SHA256SUMS").write_text(f"{'b' * 64}  other.safetensors\n{'a' * 64} *tiny.safetensors\n")
     assert known_hash(saved) == "a" * 64
-    assert len(verify(str(saved))[1]) == 1
+    assert len(verify(saved)[1]) == 1
     assert known_hash(saved.parent / "third.safetensors") is None
 
 
@@ -86,7 +91,7 @@ def test_values_that_are_not_finite_are_found(saved):
     with torch.no_grad():
         checkpoint.model.roi_heads.mask_head.predictor.bias[0] = float("inf")
     save_checkpoint(saved, checkpoint.model, checkpoint.config, {})
-    assert verify(str(saved))[1] == ["roi_heads.mask_head.predictor.bias holds values that are not finite"]
+    assert verify(saved)[1] == ["roi_heads.mask_head.predictor.bias holds values that are not finite"]
 
 
 def test_exit_codes_of_verify(saved, tmp_path):
@@ -100,6 +105,22 @@ def test_exit_codes_of_verify(saved, tmp_path):
     assert broken.exit_code != 0
     assert isinstance(broken.exception, InputError)
     assert run("info", saved).exit_code != 0
+
+
+def test_a_folder_of_members_is_told_of_and_verified_file_by_file(saved, tmp_path):
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(saved.read_bytes())
+    shown, whole = run("info", tmp_path), run("verify", tmp_path)
+    assert shown.stdout.count("test_efficientnet") == 2
+    assert (whole.exit_code, whole.stdout.count(": whole, SHA-256 ")) == (0, 2)
+    digest = file_sha256(saved)
+    (tmp_path / "SHA256SUMS").write_text(f"{digest}  tiny.safetensors\n{'a' * 64}  other.safetensors\n")
+    changed = run("verify", tmp_path)
+    assert changed.exit_code == 1
+    assert f"{other}: not as it should be" in changed.stdout
+    assert f"{saved}: whole" in changed.stdout
+    several = run("verify", tmp_path, "--sha256", digest)
+    assert isinstance(several.exception, InputError)
 
 
 def test_convert_tells_what_became_of_the_tensors(tmp_path):

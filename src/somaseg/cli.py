@@ -137,7 +137,10 @@ SettingsFile = Annotated[Path | None, typer.Option("--settings", help="YAML file
 Out = Annotated[Path, typer.Option(help="Folder for masks, table and pictures.")]
 Images = Annotated[list[str], typer.Argument(help="Images: files, folders (with all their subfolders) and globs.", show_default=False)]
 Weights = Annotated[
-    list[str], typer.Option(help="Weights that come with somaseg, by name, or a file of `somaseg train`; several times for an ensemble.")
+    list[str],
+    typer.Option(
+        help="Weights that come with somaseg, by name, a file of `somaseg train`, or a folder of such files; several are an ensemble."
+    ),
 ]
 DEFAULT_WEIGHTS = ["default"]
 Submission = Annotated[Path | None, typer.Option(help="Also write a Kaggle submission (CSV) here.")]

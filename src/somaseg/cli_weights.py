@@ -45,26 +45,36 @@ def weights_convert(
         console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
 
 
+WEIGHTS = "Weights that come with somaseg, by name, or a file, or a folder of the members of an ensemble."
+
+
 @weights_app.command("info")
-def weights_info(weights: Annotated[str, typer.Argument(help="Weights that come with somaseg, by name, or a file.")] = "default") -> None:
-    """Show architecture, classes, input, thresholds, origin and hash of weights."""
+def weights_info(weights: Annotated[str, typer.Argument(help=WEIGHTS)] = "default") -> None:
+    """Show architecture, classes, input, thresholds, origin and hash of weights, a table for each file."""
+    from somaseg.weights_files import weights_files
     from somaseg.weights_report import info
 
-    console.print(info(weights), markup=False, highlight=False)
+    for path in weights_files(weights):
+        console.print(info(path), markup=False, highlight=False)
 
 
 @weights_app.command("verify")
 def weights_verify(
-    weights: Annotated[str, typer.Argument(help="Weights that come with somaseg, by name, or a file.")] = "default",
-    sha256: Annotated[str | None, typer.Option(help="Expected hash; else that in SHA256SUMS beside the file, if it is there.")] = None,
+    weights: Annotated[str, typer.Argument(help=WEIGHTS)] = "default",
+    sha256: Annotated[
+        str | None, typer.Option(help="Expected hash of one file; else that in SHA256SUMS beside it, if it is there.")
+    ] = None,
 ) -> None:
     """Load weights and check that they are finite, fit their settings and have the known hash; exit code 1 when not."""
+    from somaseg.weights_files import weights_files, weights_path
     from somaseg.weights_report import verify
 
-    digest, problems = verify(weights, sha256)
-    for problem in problems:
-        console.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
-    console.print(
-        f"{weights}: {'not as it should be' if problems else 'whole'}, SHA-256 {digest}", markup=False, highlight=False, soft_wrap=True
-    )
-    raise typer.Exit(1 if problems else 0)
+    broken = False
+    for path in weights_files(weights) if sha256 is None else [weights_path(weights)]:
+        digest, problems = verify(path, sha256)
+        broken = broken or bool(problems)
+        for problem in problems:
+            console.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
+        verdict = "not as it should be" if problems else "whole"
+        console.print(f"{path}: {verdict}, SHA-256 {digest}", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if broken else 0)

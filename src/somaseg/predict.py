@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Sequence
 from hashlib import sha256
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from somaseg.models.cascade import Detector
 from somaseg.models.checkpoint import Checkpoint, load_checkpoint
 from somaseg.postprocess import postprocess
 from somaseg.views import make_views
+from somaseg.weights_files import SUMS, known_hash, weights_files
 
 LIKELY = 0.3  # score from which a detection is likely a cell
 ANOTHER = 0.3  # box overlap below which two detections are likely two cells
@@ -90,7 +90,7 @@ class Segmenter:
     """A trained model, or several as an ensemble, with the thresholds that go with it.
 
     Attributes:
-        name: `default`, or the path it was read from; of several models all, joined by " + ".
+        name: as it was asked for, a name or a path; several joined by " + ".
         sha256: of the weights' file; of several files, of their hashes in a row.
         provenance: what the weights' file says of itself; of several files, what the first one says.
         classes: class names.
@@ -143,18 +143,29 @@ class Segmenter:
 
 
 def load(weights: str | Path | Sequence[str | Path] = "default", device: str | None = None) -> Segmenter:
-    """A segmenter from weights that come with somaseg, by name, or from a file of `somaseg train`; from several an ensemble, best first.
+    """A segmenter from weights: a name that comes with somaseg, a file of `somaseg train`, or a folder of such files.
+
+    Several weights, and the files of a folder in the order of their names, are one ensemble; the first of them leads.
 
     Raises:
-        InputError: when there are no such weights, or the classes of several differ.
+        InputError: when there are no such weights, a file is not what SHA256SUMS beside it says, or the classes of several differ.
     """
     names = [weights] if isinstance(weights, str | Path) else list(weights)
     if not names:
-        raise InputError("weights: found none: give a name or a file")
-    return Segmenter(" + ".join(map(str, names)), [load_checkpoint(weights_path(name)) for name in names], device)
+        raise InputError("weights: found none: give a name, a file or a folder")
+    files = [file for name in names for file in weights_files(name)]
+    return Segmenter(" + ".join(map(str, names)), [load_whole(file) for file in files], device)
 
 
-def weights_path(weights: str | Path) -> Path:
-    """The file of weights that come with somaseg, by name, or else the path itself."""
-    bundled = Path(str(resources.files("somaseg"))) / "weights" / f"{weights}.safetensors"
-    return bundled if "/" not in str(weights) and bundled.is_file() else Path(weights)
+def load_whole(path: Path) -> Checkpoint:
+    """A checkpoint whose hash is the one in SHA256SUMS beside it, if it stands there.
+
+    Raises:
+        InputError: when it cannot be read, or has another hash.
+    """
+    checkpoint, expected = load_checkpoint(path), known_hash(path)
+    if expected not in (None, checkpoint.sha256):
+        raise InputError(
+            f"{path}: its SHA-256 is {checkpoint.sha256}, {SUMS} beside it says {expected}: the file was changed or cut off, copy it again"
+        )
+    return checkpoint

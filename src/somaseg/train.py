@@ -31,10 +31,11 @@ from somaseg.models.checkpoint import load_checkpoint, save_checkpoint
 from somaseg.models.class_heads import adapt_classes
 from somaseg.optimise import make_optimizer, rate_factor
 from somaseg.postprocess import postprocess
-from somaseg.predict import bf16_is_fast, detect, weights_path
+from somaseg.predict import bf16_is_fast, detect
 from somaseg.provenance import versions
 from somaseg.targets import Target
 from somaseg.views import View
+from somaseg.weights_files import weights_path
 
 try:
     import pytorch_lightning as pl

@@ -12,19 +12,16 @@ from rich.text import Text
 from somaseg.config import InputSettings, ModelSettings, ResNeXtSettings
 from somaseg.errors import InputError
 from somaseg.models.checkpoint import About, load_checkpoint, read_about
-from somaseg.predict import weights_path
 from somaseg.provenance import file_sha256
+from somaseg.weights_files import known_hash
 
-SUMS = "SHA256SUMS"  # beside the weights: lines of `hash  name`, as sha256sum writes and checks them
 
-
-def info(weights: str) -> Table:
-    """Architecture, size, classes, origin, input, thresholds and hash of weights, as a table.
+def info(path: Path) -> Table:
+    """Architecture, size, classes, origin, input, thresholds and hash of a file of weights, as a table.
 
     Raises:
-        InputError: when there are no such weights.
+        InputError: when the file is missing or no weights.
     """
-    path = weights_path(weights)
     about = read_about(path)
     table = Table(show_header=False, title=str(path))
     table.add_column(style="bold")
@@ -108,11 +105,11 @@ def _words(value: object) -> str:
     return str(value)
 
 
-def verify(weights: str, sha256: str | None = None) -> tuple[str, list[str]]:
-    """Load weights and check that they are whole: finite, of their settings, and with the hash that is known of them.
+def verify(path: Path, sha256: str | None = None) -> tuple[str, list[str]]:
+    """Load a file of weights and check that it is whole: finite, of its settings, and with the hash that is known of it.
 
     Args:
-        weights: name of weights that come with somaseg, or a path.
+        path: the file.
         sha256: expected hash in hexadecimal digits; None takes the one in SHA256SUMS beside the file, if it stands there.
 
     Returns:
@@ -123,7 +120,6 @@ def verify(weights: str, sha256: str | None = None) -> tuple[str, list[str]]:
     """
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise InputError(f"--sha256 {sha256}: expected 64 hexadecimal digits")
-    path = weights_path(weights)
     checkpoint = load_checkpoint(path)
     problems = [
         f"{name} holds values that are not finite"
@@ -134,11 +130,3 @@ def verify(weights: str, sha256: str | None = None) -> tuple[str, list[str]]:
     if expected is not None and expected.lower() != checkpoint.sha256:
         problems.append(f"the hash is {checkpoint.sha256}, expected {expected.lower()}: this is another file, or it was changed")
     return checkpoint.sha256, problems
-
-
-def known_hash(path: Path) -> str | None:
-    """The hash of a file in SHA256SUMS beside it; None where there is none."""
-    sums = path.parent / SUMS
-    lines = sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else []
-    pairs = [line.split() for line in lines]
-    return next((pair[0] for pair in pairs if len(pair) == 2 and pair[1].lstrip("*") == path.name), None)
