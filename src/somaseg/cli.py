@@ -130,6 +130,25 @@ def train(
     console.print(f"wrote {best}", markup=False, highlight=False, soft_wrap=True)
 
 
+@app.command()
+def finetune(
+    data: Annotated[Path, typer.Option(help="5 to 50 annotated images: COCO JSON, train.csv, label TIFFs, or a folder with one of them.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; a run that was stopped goes on.")],
+    weights: Annotated[str, typer.Option(help="To start from: weights that come with somaseg, by name, or a file.")] = "default",
+    assignments: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as train.steps=600.")] = None,
+) -> None:
+    """Train weights further on a few images; they are kept only if they score higher on images held out, else the exit code is 1."""
+    from somaseg import finetune as stage
+    from somaseg.finetune_report import score_table, verdict
+
+    result, path = stage.finetune(data, out, weights, assignments or [], console)
+    console.print(score_table(result))
+    for note in result.notes:
+        console.print(f"note: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    console.print(verdict(result, str(path)), markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(0 if result.better else 1)
+
+
 Assignments = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as postprocess.overlaps=keep, which lets cells overlap.")
 ]
