@@ -18,7 +18,6 @@ from somaseg.config.model import (
     TimmSettings,
 )
 from somaseg.config.postprocess import PostprocessSettings
-from somaseg.config.pseudo import PseudoSettings
 from somaseg.config.training import (
     AdamWSettings,
     AugmentSettings,
@@ -46,12 +45,6 @@ class SegmentSettings(Settings):
     tta: TtaSettings = TtaSettings()
     postprocess: PostprocessSettings = PostprocessSettings()
     fuse: FuseSettings = FuseSettings()
-
-
-class PseudoRunSettings(SegmentSettings):
-    """What `pseudo` can be told with `--settings` and `--set`."""
-
-    pseudo: PseudoSettings = PseudoSettings()
 
 
 class Config(Settings):
@@ -88,8 +81,6 @@ __all__ = [
     "PasteSettings",
     "PostprocessSettings",
     "PredictSettings",
-    "PseudoRunSettings",
-    "PseudoSettings",
     "ResNeXtSettings",
     "RpnSettings",
     "SegmentSettings",
