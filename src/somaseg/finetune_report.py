@@ -66,7 +66,8 @@ def compared(
 
 def score_table(result: Finetuned) -> Table:
     """Both scores, image by image and for all."""
-    table = Table("validation image", title="map_iou on the same validation images", title_justify="left")
+    table = Table(title="map_iou on the same validation images", title_justify="left")
+    table.add_column("validation image", overflow="fold")
     table.add_column("cell type")
     for column in ("base weights", "new weights", "gain"):
         table.add_column(column, justify="right", no_wrap=True)
