@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
@@ -14,14 +15,17 @@ from somaseg import finetune as stage
 from somaseg.cli import app
 from somaseg.config import AugmentSettings, Config, PostprocessSettings, ZoomSettings
 from somaseg.data.annotations import read_annotations
+from somaseg.data.samples import Sample
+from somaseg.data.synth import SynthSettings, render
 from somaseg.data.synth_folder import write_cultures
+from somaseg.data.writers import write_coco
 from somaseg.errors import InputError
-from somaseg.finetune import finetune, of_classes
+from somaseg.finetune import finetune, of_classes, of_other_classes
 from somaseg.finetune_report import Finetuned, compared, verdict
 from somaseg.metrics import map_iou
 from somaseg.models.cascade import CascadeMaskRCNN
-from somaseg.models.checkpoint import load_checkpoint, save_checkpoint
-from somaseg.predict import load
+from somaseg.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from somaseg.predict import Segmenter, load
 from tiny import TINY
 
 LIVECELL = Path(__file__).parents[2] / "shared" / "data" / "livecell"
@@ -56,15 +60,15 @@ def pretend(monkeypatch: pytest.MonkeyPatch, base: float, tuned: float) -> None:
     monkeypatch.setattr(stage, "image_precisions", lambda _model, samples, *_: (np.full((len(samples), 10), next(values)), []))
 
 
-def run(data: Path, out: Path, base: Path, *more: str) -> "tuple[int, str, BaseException | None]":
+def run(data: Path, out: Path, base: Path, *more: str) -> tuple[int, str]:
     sets = [word for assignment in (*QUICK, *more) for word in ("--set", assignment)]
     ran = CliRunner().invoke(app, ["finetune", "--data", str(data), "--out", str(out), "--weights", str(base), *sets])
-    return ran.exit_code, ran.stdout, ran.exception
+    return ran.exit_code, ran.stdout
 
 
 def test_better_weights_are_taken(cultures: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, 0.25, 0.5)
-    code, text, _ = run(cultures, tmp_path / "run", base)
+    code, text = run(cultures, tmp_path / "run", base)
     assert code == 0, text
     assert (
         f"better by 0.2500 map_iou on 1 validation image; so few images cannot rule out chance. Use them with --weights {tmp_path}" in text
@@ -89,13 +93,30 @@ def test_better_weights_are_taken(cultures: Path, base: Path, tmp_path: Path, mo
 @pytest.mark.parametrize(("tuned", "how"), [(0.2, "worse than the base weights by 0.0500 map_iou"), (0.25, "as good as the base weights")])
 def test_others_are_refused(cultures: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tuned: float, how: str) -> None:
     pretend(monkeypatch, 0.25, tuned)
-    code, text, _ = run(cultures, tmp_path, base)
+    code, text = run(cultures, tmp_path, base)
     assert code == 1
     assert f"refused: the new weights are {how}" in text
     assert f"Go on with --weights {base}. The new ones are left in {tmp_path / 'training' / 'last.safetensors'}" in text
     assert not (tmp_path / "weights.safetensors").exists()
     assert load_checkpoint(tmp_path / "training" / "last.safetensors").provenance["step"] == 2
     assert not Finetuned.model_validate_json((tmp_path / "finetune.json").read_text()).better
+
+
+def test_a_harmful_step_is_refused(tmp_path: Path) -> None:
+    samples = []
+    for number in range(2):
+        pixels, cells = render(SynthSettings(cell_type="cort", size=(130, 176)), seed=number)
+        image = tmp_path / f"{number}.png"
+        iio.imwrite(image, pixels)
+        samples.append(Sample(image, cells, image.stem, group=image.stem))
+    write_coco(samples, tmp_path / "annotations.json")
+    harm = ["train.steps=1", "train.optimizer.rate=0.05", "train.optimizer.warmup=0"]
+    result, path = finetune(tmp_path, tmp_path / "run", "default", [*QUICK, *harm])
+    assert (len(result.training), len(result.validation)) == (1, 1)
+    assert result.base.overall.value > result.tuned.overall.value
+    assert result.class_origin == {"shsy5y": "shsy5y", "astro": "astro", "cort": "cort"}
+    assert path == tmp_path / "run" / "training" / "last.safetensors"
+    assert not (tmp_path / "run" / "weights.safetensors").exists()
 
 
 def test_scores_are_those_that_segment_would_give(cultures: Path, base: Path) -> None:
@@ -114,7 +135,7 @@ def test_a_run_with_other_images_does_not_go_on(cultures: Path, base: Path, tmp_
         finetune(cultures, tmp_path, str(base), QUICK)
 
 
-def broken(cultures: Path, out: Path, change: "str") -> Path:
+def broken(cultures: Path, out: Path, change: str) -> Path:
     """The annotations of the cultures with something changed, and their images."""
     data = json.loads((cultures / "annotations.json").read_text())
     (out / "images").symlink_to(cultures / "images")
@@ -163,6 +184,20 @@ def test_classes_take_the_thresholds_of_those_that_they_started_from() -> None:
     assert moved.score_thresh == {"default": 0.3, "glia": 0.2}
     assert moved.min_area == {"default": 50, "neuron": 70}
     assert moved.nms_iou == given.nms_iou
+
+
+def test_other_classes_change_no_score(base: Path) -> None:
+    given = load_checkpoint(base)
+    config = Config(model=given.config.model.model_copy(update={"classes": ("a", "b", "c")}))
+    model = of_other_classes(given, config, {"a": "round", "b": "round", "c": "long"}).eval()
+    image = np.random.default_rng(0).integers(0, 256, (64, 80), np.uint8)
+    segmenters = load(base, device="cpu"), Segmenter("other", [Checkpoint(model, config, "", {})], device="cpu")
+    for segmenter in segmenters:
+        segmenter.bf16 = False
+    old, new = (segmenter.predict(image) for segmenter in segmenters)
+    assert len(old)
+    np.testing.assert_allclose(new.scores, old.scores, atol=1e-5)
+    np.testing.assert_allclose(new.boxes, old.boxes, atol=1e-3)
 
 
 def test_the_gain_is_drawn_image_by_image() -> None:

@@ -1,6 +1,7 @@
 """The stage `finetune`: weights go on learning from a few annotated images, and are taken only where they score higher than before."""
 
 import json
+import math
 import shutil
 import warnings
 from collections import Counter
@@ -8,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
@@ -25,7 +27,7 @@ from somaseg.instances import Instances
 from somaseg.metrics import match_counts, precision
 from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.models.checkpoint import Checkpoint, save_checkpoint
-from somaseg.models.class_heads import adapt_classes
+from somaseg.models.class_heads import SCORES, adapt_classes
 from somaseg.predict import Segmenter, load, load_whole
 from somaseg.train import fit, read_split
 from somaseg.weights_files import weights_path
@@ -83,7 +85,10 @@ def finetune(
     segmenter = Segmenter(weights, [base])
     origin = class_origin(segmenter, config.model.classes, training)
     thresholds = of_classes(base.config.postprocess, origin)
-    start = source if config.model.classes == base.config.model.classes else _start(run, base, config, origin)
+    start = source
+    if config.model.classes != base.config.model.classes:  # `fit` starts from a file
+        start = run / "start.safetensors"
+        save_checkpoint(start, of_other_classes(base, config, origin), config, base.provenance | {"base_sha256": base.sha256})
     config = config.model_copy(update={"train": config.train.model_copy(update={"init": str(start)}), "postprocess": thresholds})
     before, told = image_precisions(segmenter, validation, "scoring the base weights", console)
     fit(config, [data], run)
@@ -188,6 +193,21 @@ def of_classes(thresholds: PostprocessSettings, origin: dict[str, str]) -> Postp
     return thresholds.model_copy(update=moved)
 
 
+def of_other_classes(base: Checkpoint, config: Config, origin: dict[str, str]) -> CascadeMaskRCNN:
+    """The base model for the classes of `config`, each with the rows of the class that it starts from.
+
+    Classes that start from the same one share its probability, so that none of them makes a cell of what was none.
+    """
+    classes = config.model.classes
+    adapted = adapt_classes(base.model.state_dict(), base.config.model.classes, classes, origin)
+    shares = Counter(origin[name] for name in classes)
+    less = torch.tensor([math.log(shares[origin[name]]) for name in classes] + [0.0])
+    state = {name: tensor - less if SCORES.search(name) and name.endswith("bias") else tensor for name, tensor in adapted.state.items()}
+    model = CascadeMaskRCNN(config.model)
+    model.load_state_dict(state)
+    return model
+
+
 def image_precisions(
     segmenter: Segmenter, samples: Sequence[Sample], what: str, console: Console | None = None
 ) -> tuple[NDArray[np.float64], list[str]]:
@@ -209,17 +229,6 @@ def _segment(segmenter: Segmenter, sample: Sample) -> tuple[Instances, list[str]
         warnings.simplefilter("always", UserWarning)
         cells = segmenter.segment(read_image(sample.image).array)
     return cells, [str(warning.message) for warning in caught]
-
-
-def _start(run: Path, base: Checkpoint, config: Config, origin: dict[str, str]) -> Path:
-    """Write the base weights for the classes of the run, since `fit` starts from a file."""
-    classes = config.model.classes
-    adapted = adapt_classes(base.model.state_dict(), base.config.model.classes, classes, origin)
-    model = CascadeMaskRCNN(config.model)
-    model.load_state_dict(adapted.state)
-    path = run / "start.safetensors"
-    save_checkpoint(path, model, config, base.provenance | {"classes": adapted.text(), "base_sha256": base.sha256})
-    return path
 
 
 def _class_notes(origin: dict[str, str]) -> list[str]:
