@@ -14,6 +14,7 @@ from somaseg.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from somaseg.batch import RunSummary
+    from somaseg.pseudo import PseudoSummary
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Segment every neuronal cell.")
 app.add_typer(data_app, name="data")
@@ -280,7 +281,38 @@ def tune(
         console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _finish(summary: "RunSummary") -> None:
+@app.command()
+def pseudo(
+    predictions: Annotated[
+        list[Path], typer.Argument(help="Folders of `somaseg predict` of unlabelled images, one a model.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for annotations.json, pictures, cells.csv.")],
+    near: Annotated[
+        list[Path] | None, typer.Option(help="Annotations of a person; images of their fields take their groups. Can be repeated.")
+    ] = None,
+    images: Annotated[
+        list[str] | None, typer.Option(help="Where the images are, if they were moved: file, folder or glob. Can be repeated.")
+    ] = None,
+    settings_file: SettingsFile = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as pseudo.accept_score.cort=0.6.")
+    ] = None,
+) -> None:
+    """Make pseudo-labels: fuse the predictions of several models, and screen each cell: accepted, ignored or dropped."""
+    from somaseg.config import PseudoRunSettings
+    from somaseg.data.annotations import read_annotations
+    from somaseg.from_predictions import read_runs
+    from somaseg.pseudo import run
+
+    runs = read_runs(predictions)
+    settings = runs.settings_of(PseudoRunSettings, settings_file, assignments or [])
+    annotated = None if near is None else [sample for path in near for sample in read_annotations(path)]
+    summary = run(runs, out, settings, annotated, images, console)
+    console.print(summary.table())
+    _finish(summary)
+
+
+def _finish(summary: "RunSummary | PseudoSummary") -> None:
     console.print(summary.text(), markup=False, highlight=False, soft_wrap=True)
     if summary.failures:
         raise typer.Exit(1)

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 from pydantic import ValidationError
@@ -19,6 +19,8 @@ from somaseg.methods import Method
 from somaseg.predictions import Origin, load_origin, load_prediction, paired_files
 from somaseg.provenance import file_sha256
 from somaseg.results import ResultFolder
+
+S = TypeVar("S", bound=SegmentSettings)
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,10 @@ class SavedRuns:
         return self.models[0].classes
 
     def settings(self, file: Path | None = None, assignments: Sequence[str] = ()) -> SegmentSettings:
+        """The thresholds of post-processing and fusion, see `settings_of`."""
+        return self.settings_of(SegmentSettings, file, assignments)
+
+    def settings_of(self, kind: type[S], file: Path | None = None, assignments: Sequence[str] = ()) -> S:
         """The thresholds that come with the weights of the first model, with a file and assignments on top.
 
         Raises:
@@ -62,7 +68,7 @@ class SavedRuns:
         """
         first = self.models[0]
         try:
-            own = SegmentSettings.model_validate({"tta": first.tta, "postprocess": first.postprocess})
+            own = kind.model_validate({"tta": first.tta, "postprocess": first.postprocess})
         except ValidationError as error:
             fault = error.errors()[0]
             field = ".".join(map(str, ("origin", *fault["loc"])))
@@ -105,6 +111,13 @@ def read_runs(folders: Sequence[str | Path]) -> SavedRuns:
     return SavedRuns(tuple(map(Path, folders)), tuple(images), failures)
 
 
+def check_other_folder(runs: SavedRuns, out: Path) -> None:
+    """Raise InputError when the folder of the results is a file, or one of the predictions."""
+    check_out(out)
+    if out.resolve() in {folder.resolve() for folder in runs.folders}:
+        raise InputError(f"{out}: is a folder of predictions, expected another one for the results: choose another --out")
+
+
 def run(
     runs: SavedRuns, out: Path, method: Method, kaggle: Path | None = None, overlay: bool = True, console: Console | None = None
 ) -> RunSummary:
@@ -124,9 +137,7 @@ def run(
         InputError: when `out` is a file or a folder of predictions, or `kaggle` is a folder or two images have one name.
     """
     begin = time.perf_counter()
-    check_out(out)
-    if out.resolve() in {folder.resolve() for folder in runs.folders}:
-        raise InputError(f"{out}: is a folder of predictions, expected another one for the results: choose another --out")
+    check_other_folder(runs, out)
     by_file: dict[Path, list[Members]] = defaultdict(list)
     for members in runs.images:
         by_file[Path(members.origins[0].file)].append(members)
@@ -135,17 +146,21 @@ def run(
     results = ResultFolder(out, method, overlay)
     gathered = go_through(list(by_file), lambda path: _cells_of_file(path, by_file[path], results), console)
     gathered.failures.update(runs.failures)
+    return results.finish(gathered, runs.classes, about_models(runs), kaggle, begin)
+
+
+def about_models(runs: SavedRuns) -> dict[str, Any]:
+    """What `run.json` tells of the models."""
     models = [
         {"predictions": str(folder.resolve()), "weights": {"name": origin.weights, "sha256": origin.weights_sha256}} | {"tta": origin.tta}
         for folder, origin in zip(runs.folders, runs.models, strict=True)
     ]
-    about = models[0] if len(models) == 1 else {"members": models}
-    return results.finish(gathered, runs.classes, about, kaggle, begin)
+    return models[0] if len(models) == 1 else {"members": models}
 
 
 def _cells_of_file(path: Path, images: Sequence[Members], results: ResultFolder) -> Iterator[Done]:
     """Results of the images of a file, page by page."""
-    has_image = results.overlay and _is_still(path, images[0].origins[0].sha256)
+    has_image = results.overlay and is_still(path, images[0].origins[0].sha256)
     frames = read_frames(path) if has_image else iter(())
     for members in images:
         begin = time.perf_counter()
@@ -159,7 +174,7 @@ def _cells_of_file(path: Path, images: Sequence[Members], results: ResultFolder)
         yield Done(name, page, done)
 
 
-def _is_still(path: Path, sha256: str) -> bool:
+def is_still(path: Path, sha256: str) -> bool:
     """Whether the file is there and has this content."""
     try:
         return file_sha256(path) == sha256

@@ -32,6 +32,14 @@ def fuse(predictions: Sequence[Prediction], settings: FuseSettings, postprocess:
     Raises:
         InputError: without a prediction, when predictions differ in size or classes, or when settings do not fit them.
     """
+    cells, report = fuse_predictions(predictions, settings, postprocess)
+    return cells.to_instances(), report
+
+
+def fuse_predictions(
+    predictions: Sequence[Prediction], settings: FuseSettings, postprocess: PostprocessSettings
+) -> tuple[Candidates, dict[str, int]]:
+    """As `fuse`, but with what candidates know beyond their masks, such as their quality."""
     before, _ = parted_steps(settings)
     removed: Counter[str] = Counter()
     members = rescored([Candidates.from_prediction(p) for p in predictions], settings)
@@ -40,7 +48,7 @@ def fuse(predictions: Sequence[Prediction], settings: FuseSettings, postprocess:
         removed.update(by_step)
     cells, by_step = fuse_members(members, settings, postprocess)
     removed.update(by_step)
-    return cells.to_instances(), {"detections": sum(map(len, predictions)), **removed, "cells": len(cells)}
+    return cells, {"detections": sum(map(len, predictions)), **removed, "cells": len(cells)}
 
 
 def parted_steps(settings: FuseSettings) -> tuple[tuple[StepName, ...], tuple[StepName, ...]]:

@@ -81,7 +81,7 @@ def _apart(boxes: NDArray[np.int32]) -> NDArray[np.int64]:
 def outlines(
     cells: Instances,
     colours: NDArray[np.float64],
-    width: float,
+    width: float | NDArray[np.float64],
     shape: tuple[int, int],
     part: tuple[int, int, int, int] | None = None,
 ) -> Image.Image:
@@ -90,7 +90,7 @@ def outlines(
     Args:
         cells: the cells of an image.
         colours: red, green, blue and opacity of each (N, 4), in [0, 1].
-        width: of the lines in pixels of the canvas.
+        width: of the lines in pixels of the canvas; one, or one a cell (N,).
         shape: (width, height) of the canvas in pixels.
         part: x0 y0 x1 y1, half-open, the part of the image that the canvas shows; None for all of it.
     """
@@ -102,7 +102,8 @@ def outlines(
     lines = [_smooth(piece) for pieces in rings for piece in pieces]
     # From centres of pixels, y down, to the canvas, y up. Axes would do the same in ten times as long.
     to_canvas = Affine2D().translate(0.5 - x0, 0.5 - y0).scale(shape[0] / (x1 - x0), -shape[1] / (y1 - y0)).translate(0, shape[1])
-    figure.add_artist(LineCollection(lines, colors=colours[owner], linewidths=width, transform=to_canvas))
+    widths = np.broadcast_to(width, len(cells))[owner]
+    figure.add_artist(LineCollection(lines, colors=colours[owner], linewidths=widths, transform=to_canvas))
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
     return Image.fromarray(np.asarray(canvas.buffer_rgba()))  # type: ignore[no-untyped-call]

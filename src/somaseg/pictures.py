@@ -44,12 +44,14 @@ class Panel:
         detail: numbers, in the line below the title.
         cells: the cells whose outlines are drawn, the last on top.
         colours: red, green, blue and opacity of each (N, 4), in [0, 1].
+        widths: of their lines in px of the picture, one for all or one a cell (N,).
     """
 
     title: str
     detail: str
     cells: Instances
     colours: NDArray[np.float64]
+    widths: float | NDArray[np.float64] = LINE
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,7 +242,7 @@ def _drawn(panel: Panel, dark: Image.Image, cell: tuple[int, int], part: Part) -
     """The panel in a rectangle of its own, so that a long title is cut off there."""
     picture = dark.copy()
     if len(panel.cells):
-        picture.alpha_composite(outlines(panel.cells, panel.colours, LINE, dark.size, part))
+        picture.alpha_composite(outlines(panel.cells, panel.colours, panel.widths, dark.size, part))
     full = Image.new("RGB", (cell[0] - GAP, cell[1] - GAP), BACKGROUND)
     full.paste(picture.convert("RGB"), (0, TITLE_HEIGHT))
     draw = ImageDraw.Draw(full)

@@ -18,6 +18,7 @@ from somaseg.config.model import (
     TimmSettings,
 )
 from somaseg.config.postprocess import PostprocessSettings
+from somaseg.config.pseudo import PseudoSettings
 from somaseg.config.training import (
     AdamWSettings,
     AugmentSettings,
@@ -45,6 +46,12 @@ class SegmentSettings(Settings):
     tta: TtaSettings = TtaSettings()
     postprocess: PostprocessSettings = PostprocessSettings()
     fuse: FuseSettings = FuseSettings()
+
+
+class PseudoRunSettings(SegmentSettings):
+    """What `pseudo` can be told with `--settings` and `--set`."""
+
+    pseudo: PseudoSettings = PseudoSettings()
 
 
 class Config(Settings):
@@ -81,6 +88,8 @@ __all__ = [
     "PasteSettings",
     "PostprocessSettings",
     "PredictSettings",
+    "PseudoRunSettings",
+    "PseudoSettings",
     "ResNeXtSettings",
     "RpnSettings",
     "SegmentSettings",
