@@ -44,7 +44,8 @@ class Screened:
     @property
     def fates(self) -> tuple[Fate, ...]:
         """The fate of each cell; all cells of an image that is left out are dropped."""
-        return ("dropped",) * len(self.own_fates) if self.left_out else self.own_fates
+        dropped: Fate = "dropped"
+        return (dropped,) * len(self.own_fates) if self.left_out else self.own_fates
 
     @property
     def reasons(self) -> tuple[str, ...]:
