@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,11 +16,12 @@ from rich.progress import track
 from somaseg.class_names import plain
 from somaseg.config import AdamWSettings, Config, CosineSchedule, PostprocessSettings, TrainSettings, override
 from somaseg.data.check import check
-from somaseg.data.groups import grouped
+from somaseg.data.groups import with_groups
 from somaseg.data.images import read_image
-from somaseg.data.samples import Sample
+from somaseg.data.samples import Sample, classes_present
 from somaseg.errors import InputError
 from somaseg.evaluate import UNKNOWN_TYPE
+from somaseg.export import write_atomic
 from somaseg.finetune_report import Finetuned, compared
 from somaseg.instances import Instances
 from somaseg.metrics import match_counts, precision
@@ -111,10 +111,9 @@ def finetune(
         notes=(*notes, *_class_notes(origin), *dict.fromkeys((*told, *told_after))),
     )
     if result.better:
-        part = out / f"{WEIGHTS}.part"
-        shutil.copyfile(trained, part)
-        trained = part.replace(out / WEIGHTS)
-    (out / REPORT).write_text(result.model_dump_json(indent=2) + "\n")
+        write_atomic(out / WEIGHTS, trained.read_bytes())
+        trained = out / WEIGHTS
+    write_atomic(out / REPORT, (result.model_dump_json(indent=2) + "\n").encode())
     return result, trained
 
 
@@ -147,15 +146,13 @@ def settings(base: Config, samples: Sequence[Sample], assignments: Sequence[str]
     for assignment in assignments:
         if assignment.startswith(("postprocess", "train.init")):
             raise InputError(f"--set {assignment}: cannot be set here: both weights are scored with what comes with --weights")
-    own = grouped(samples, find=True) if all(s.group is None for s in samples) else samples
-    fields = len({(sample.group is None, sample.group or sample.name) for sample in own})
+    fields = len({(sample.group is None, sample.group or sample.name) for sample in with_groups(samples)})
     if fields < 2:
         raise InputError(
             f"found {len(samples)} image{'s' * (len(samples) > 1)} of {fields} field of view, expected images of 2 or more, one to learn "
             "from and one to score on: annotate more (5 images are a start)"
         )
-    parts = [part for sample in samples for part in (sample.instances, sample.ignored)]
-    found = {plain(name): name for part in parts for name in (part.classes[i] for i in np.unique(part.labels))}
+    found = {plain(name): name for sample in samples for name in classes_present(sample)}
     known = {plain(name) for name in base.model.classes}
     classes = base.model.classes if set(found) <= known else tuple(found.values())
     config = Config(

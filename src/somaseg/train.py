@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from somaseg.config import Config, load_settings
 from somaseg.data.annotations import read_annotations
 from somaseg.data.dataset import Crops, Steps, collate
-from somaseg.data.groups import grouped
+from somaseg.data.groups import with_groups
 from somaseg.data.images import read_image
 from somaseg.data.samples import Sample, with_classes
 from somaseg.data.splits import make_folds
@@ -176,7 +176,7 @@ def read_split(config: Config, data: Sequence[Path]) -> tuple[list[Sample], list
     held_out: list[Sample] = []
     for path in data:
         samples = [with_classes(s, config.model.classes) for s in read_annotations(path)]
-        parts = split(grouped(samples, find=True) if all(s.group is None for s in samples) else samples, config)
+        parts = split(with_groups(samples), config)
         training += parts[0]
         held_out += parts[1]
     twice = [name for name, count in Counter(s.name for s in (*training, *held_out)).items() if count > 1]

@@ -35,6 +35,11 @@ def grouped(samples: Sequence[Sample], column: str | None = None, csv: Path | No
     return joined(samples, find_groups(samples)) if find else list(samples)
 
 
+def with_groups(samples: Sequence[Sample]) -> list[Sample]:
+    """The samples with the groups of their annotation or, where it gives none at all, with the fields found in the images."""
+    return grouped(samples, find=all(sample.group is None for sample in samples))
+
+
 def groups_from_metadata(samples: Sequence[Sample], column: str) -> dict[str, str]:
     """Group of each image by a column of `train.csv`, or a field of the images of a COCO file.
 

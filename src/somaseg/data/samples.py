@@ -40,8 +40,7 @@ class Sample:
         source: "manual" for people's outlines, "pseudo" for a model's.
         pixel_size: edge of a pixel in µm, or None.
         metadata: further fields of the image as the annotation has them; writers put them back.
-        ignored: what may be a cell or not, of the same size and classes: training learns nothing inside them, all else takes them for
-            no cells. None where not given.
+        ignored: what may be a cell or not, of the same size and classes; nothing takes them for cells. Empty where not given.
     """
 
     image: Path
@@ -82,6 +81,11 @@ class Problem:
     fatal: bool = False
 
 
+def classes_present(sample: Sample) -> list[str]:
+    """The classes that the sample has cells or ignored regions of; those of the cells first."""
+    return [part.classes[label] for part in (sample.instances, sample.ignored) for label in np.unique(part.labels)]
+
+
 def with_classes(sample: Sample, classes: Sequence[str]) -> Sample:
     """The sample with its labels numbered after `classes`, matched by name (see `class_names.plain`), and its cell type named so.
 
@@ -89,13 +93,13 @@ def with_classes(sample: Sample, classes: Sequence[str]) -> Sample:
         InputError: when the sample has a cell of a class that is not among them.
     """
     known = {plain(name): number for number, name in enumerate(classes)}
-    parts = sample.instances, sample.ignored
-    unknown = {name for part in parts for name in (part.classes[i] for i in np.unique(part.labels)) if plain(name) not in known}
+    unknown = {name for name in classes_present(sample) if plain(name) not in known}
     if unknown:
         raise InputError(
             f"{sample.image}: has cells of class {', '.join(sorted(unknown))}, model.classes are {', '.join(classes)}: "
             "name all classes of the annotations in model.classes"
         )
+    parts = sample.instances, sample.ignored
     numbers = ([known.get(plain(name), 0) for name in part.classes] for part in parts)
     labels = (np.array(number, np.int64)[part.labels] for number, part in zip(numbers, parts, strict=True))
     cells, ignored = (replace(part, classes=tuple(classes), labels=label) for part, label in zip(parts, labels, strict=True))
