@@ -37,7 +37,9 @@ def batch(images: int, size: tuple[int, int], cells: int) -> tuple[list[torch.Te
         corner = (torch.rand(cells, 2, generator=random) * limit).long()
         boxes = torch.cat([corner, corner + SIDE], dim=1)
         pixels = torch.ones(cells * SIDE**2, dtype=torch.uint8)
-        targets.append(Target(boxes=boxes.float(), labels=torch.zeros(cells, dtype=torch.long), mask_boxes=boxes, mask_pixels=pixels))
+        labels = torch.zeros(cells, dtype=torch.long)
+        none, once = torch.zeros(0, 4), torch.tensor(1.0)
+        targets.append(Target(boxes=boxes.float(), labels=labels, mask_boxes=boxes, mask_pixels=pixels, ignored=none, weight=once))
     return [torch.rand(1, *size, generator=random) * 255 for _ in range(images)], targets
 
 

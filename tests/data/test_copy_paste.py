@@ -4,7 +4,7 @@ import pytest
 from scenes import corners, frames_of, picture, scene_of
 from somaseg.config import PasteSettings
 from somaseg.data.copy_paste import copy_paste
-from somaseg.data.scene import Scene
+from somaseg.data.scene import IGNORED, Scene
 
 PASTE = PasteSettings()
 
@@ -31,6 +31,18 @@ def test_a_covered_cell_stays_if_enough_of_it_shows(keep_visible, kept):
     scene, donor = scene_of([picture("####")]), scene_of([picture(".###")])
     pasted = copy_paste(scene, donor, 1.0, PasteSettings(keep_visible=keep_visible), np.random.default_rng(0))
     assert corners(pasted) == ([(0, 0, 1, 1)] if kept else []) + [(1, 0, 4, 1)]
+
+
+def test_ignored_regions_are_covered_but_never_pasted():
+    below = [picture("####...."), picture("........ ##......")]
+    above = [picture("..##.... #......."), picture("....####"), picture("........ ##......")]
+    scene, donor = scene_of(below, [IGNORED, IGNORED]), scene_of(above, [1, IGNORED, IGNORED], np.full((6, 8), 9))
+    pasted = copy_paste(scene, donor, 1.0, PASTE, np.random.default_rng(0))
+    assert pasted.labels.tolist() == [IGNORED, IGNORED, 1]
+    assert corners(pasted) == [(0, 0, 2, 1), (1, 1, 2, 2), (0, 0, 4, 2)]
+    assert (pasted.image == 9).sum() == 3
+    covering = scene_of([picture("........ ###.....")], [1])
+    assert copy_paste(scene, covering, 1.0, PASTE, np.random.default_rng(0)).labels.tolist() == [IGNORED, 1]
 
 
 def test_copy_paste_takes_its_share_and_leaves_the_scene_alone():

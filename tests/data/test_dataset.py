@@ -1,14 +1,25 @@
+from dataclasses import replace
+
 import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
 
 from drawing import draw
-from somaseg.config import AugmentSettings, Config, InputSettings, ModelSettings, PasteSettings, TrainSettings, ZoomSettings
+from somaseg.config import (
+    AugmentSettings,
+    Config,
+    InputSettings,
+    ModelSettings,
+    PasteSettings,
+    PseudoTrainSettings,
+    TrainSettings,
+    ZoomSettings,
+)
 from somaseg.data.dataset import Crops, Steps, as_tensors, collate
 from somaseg.data.normalize import normalize
 from somaseg.data.samples import Sample
-from somaseg.data.scene import Scene
+from somaseg.data.scene import IGNORED, Scene
 from somaseg.errors import InputError
 from somaseg.instances import Instances
 
@@ -50,10 +61,22 @@ def test_a_scene_as_tensors():
     assert truth["mask_pixels"].tolist() == [1, 1, 0, 0, 1, 0, 1]
 
 
+def test_what_may_be_a_cell_or_not_is_none_of_the_cells():
+    masks = (draw("##"), draw("#.. ###"), draw("#"))
+    boxes = np.array([[1, 2, 3, 3], [0, 0, 3, 2], [4, 4, 5, 5]], np.int32)
+    _, truth = as_tensors(Scene(np.zeros((5, 5), np.float32), boxes, masks, np.array([1, IGNORED, 0])), 1.5)
+    assert truth["boxes"].tolist() == truth["mask_boxes"].tolist() == [[1, 2, 3, 3], [4, 4, 5, 5]]
+    assert truth["labels"].tolist() == [1, 0]
+    assert truth["mask_pixels"].tolist() == [1, 1, 1]
+    assert truth["ignored"].tolist() == [[0, 0, 3, 2]]
+    assert truth["weight"].item() == 1.5
+    assert truth["ignored"].dtype == truth["weight"].dtype == torch.float32
+
+
 def test_a_scene_without_cells_as_tensors():
     _, truth = as_tensors(Scene(np.zeros((4, 4), np.float32), np.zeros((0, 4), np.int32), (), np.zeros(0, np.int64)))
     assert {name: tuple(tensor.shape) for name, tensor in truth.items()} == {
-        "boxes": (0, 4), "labels": (0,), "mask_boxes": (0, 4), "mask_pixels": (0,)
+        "boxes": (0, 4), "labels": (0,), "mask_boxes": (0, 4), "mask_pixels": (0,), "ignored": (0, 4), "weight": ()
     }  # fmt: skip
 
 
@@ -124,6 +147,35 @@ def test_images_that_are_left_out_neither_take_nor_give_cells(samples):
     assert all(d[0] is not crops.scenes[2] for d in donors(crops, 0, [0, 2]))
 
 
+def test_pseudo_labelled_images_take_cells_but_give_none(samples):
+    samples[2] = replace(samples[2], source="pseudo")
+    lone = replace(samples[1], source="pseudo", cell_type="thin")
+    crops = Crops([*samples, lone], pasting(share=0.5, flip_share=0.5))
+    assert crops.draws.annotated.of_type == {"long": [1], "round": [0]}
+    given = [d[0] for d in donors(crops, 2, [0]) if d]
+    assert given
+    assert all(scene is crops.scenes[0] for scene in given)
+    assert not any(donors(crops, 3, []))
+
+
+def test_ignored_regions_and_weights_reach_the_crops(samples):
+    unsure = samples[0].instances
+    pseudo = replace(samples[0], instances=unsure[:0], ignored=unsure, source="pseudo", cell_type="round")
+    ramp = PseudoTrainSettings(start=0.2, full=0.8, share=1)
+    config = with_train(pseudo=ramp)
+    config = config.model_copy(update={"augment": config.augment.model_copy(update={"paste": PasteSettings(share=0)})})
+    crops = Crops([*samples[1:], pseudo], config)
+    truths = [crops[i][1] for i in range(20)]
+    assert [truth["weight"].item() for truth in truths] == pytest.approx([1] * 8 + [1] * 4 + [2] * 4 + [3] * 4)
+    assert all(len(truth["boxes"]) == 0 for truth in truths[8:])
+    assert all(len(truth["ignored"]) == 0 for truth in truths[:8])
+    boxes = torch.cat([truth["ignored"] for truth in truths])
+    assert len(boxes) > 12
+    assert ((boxes >= 0) & (boxes <= 32)).all()
+    annotated = Crops(samples[1:], config)
+    assert all(same(crops[i], annotated[i]) for i in range(8))
+
+
 def test_grey_values_keep_their_mean_and_deviation(samples):
     grey = CONFIG.model_copy(update={"model": ModelSettings(input=InputSettings(values="grey8"))})
     scene = Crops(samples, grey).scenes[0]
@@ -134,9 +186,9 @@ def test_grey_values_keep_their_mean_and_deviation(samples):
 
 
 def test_every_image_is_drawn_as_often_on_demand(samples):
-    assert Crops(samples, with_train(draw="images")).chances.tolist() == [1 / 3, 2 / 3]
+    assert Crops(samples, with_train(draw="images")).draws.annotated.chances.tolist() == [1 / 3, 2 / 3]
     weighted = Crops(samples, with_train(draw="images", type_weights={"long": 4.0}))
-    assert weighted.chances.tolist() == pytest.approx([2 / 3, 1 / 3])
+    assert weighted.draws.annotated.chances.tolist() == pytest.approx([2 / 3, 1 / 3])
 
 
 @pytest.mark.parametrize(("weights", "labels"), [({"round": 0.0}, {1}), ({"long": 0.0}, {0}), ({}, {0, 1})])
@@ -146,7 +198,7 @@ def test_types_are_drawn_by_their_weights(samples, weights, labels):
 
 
 def test_every_type_is_drawn_as_often_whatever_its_number_of_images(samples):
-    assert Crops(samples, CONFIG).chances.tolist() == [0.5, 0.5]
+    assert Crops(samples, CONFIG).draws.annotated.chances.tolist() == [0.5, 0.5]
 
 
 def test_a_sample_without_cells_gives_empty_crops(samples):

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 
 from scenes import corners, frames_of, random_cell, scene_of
-from somaseg.data.scene import crop_scene, mirrored
+from somaseg.data.scene import IGNORED, crop_scene, mirrored
 
 
 def test_crop_scene_moves_cells_and_fills_with_zeros():
@@ -34,3 +34,12 @@ def test_a_mirrored_scene_is_the_mirror_of_its_frames():
     assert seen.boxes.dtype == np.int32
     assert seen.labels.tolist() == [2, 0, 1]
     assert corners(mirrored(seen)) == corners(scene)
+
+
+def test_ignored_regions_move_as_cells_do():
+    random = np.random.default_rng(1)
+    frames = [random_cell(random, 30, 41) for _ in range(2)]
+    cells, unsure = scene_of(frames), scene_of(frames, [IGNORED, IGNORED])
+    for change in (mirrored, lambda scene: crop_scene(scene, (2, 3, 40, 29))[0]):
+        assert corners(change(unsure)) == corners(change(cells))
+        assert set(change(unsure).labels.tolist()) == {IGNORED}

@@ -171,6 +171,28 @@ class CosineSchedule(Settings):
     final: Probability = 0.0
 
 
+class PseudoTrainSettings(Settings):
+    """How much pseudo-labelled images count, once there are any among the data (docs/method.md, "Pseudo-labels").
+
+    Attributes:
+        weight: what the losses of their crops are multiplied by at the end; 0 never shows them.
+        start, full: shares of the run's steps; up to the first they are not shown at all, from there their weight rises in a line, and
+            from the second on it is `weight`. Both 0: all of it from the first step on.
+        share: share of the crops that show them, while they count.
+    """
+
+    weight: float = Field(default=3.0, ge=0)
+    start: Probability = 0.6
+    full: Probability = 0.9
+    share: Probability = 0.5
+
+    @model_validator(mode="after")
+    def _starts_before_it_is_full(self) -> Self:
+        if self.start > self.full:
+            raise ValueError(f"start is {self.start}, full is {self.full}: give a start of no more than that")
+        return self
+
+
 class TrainSettings(Settings):
     """A training run.
 
@@ -190,6 +212,7 @@ class TrainSettings(Settings):
         checkpoint_minutes: minutes between checkpoints to resume from.
         draw: "types" draws every cell type as often, "images" every image.
         type_weights: how often images of a class are drawn on top of that, relative to each other; missing ones 1.
+        pseudo: pseudo-labelled images.
         folds, fold: folds of the grouped split, and the one held out.
         bf16: compute in bfloat16 where that is safe.
         workers: processes that make crops; 0 makes them in the training process.
@@ -210,6 +233,7 @@ class TrainSettings(Settings):
     checkpoint_minutes: float = 3.0
     draw: Literal["types", "images"] = "types"
     type_weights: dict[str, Annotated[float, Field(ge=0)]] = {}
+    pseudo: PseudoTrainSettings = PseudoTrainSettings()
     folds: int = Field(default=5, ge=2)
     fold: int = 0
     bf16: bool = True

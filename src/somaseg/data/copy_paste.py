@@ -8,16 +8,17 @@ from scipy import ndimage
 
 from somaseg import masks as mk
 from somaseg.config import PasteSettings
-from somaseg.data.scene import Scene
+from somaseg.data.scene import IGNORED, Scene
 
 
 def copy_paste(scene: Scene, donor: Scene, share: float, settings: PasteSettings, random: np.random.Generator) -> Scene:
     """Paste a share of the donor's cells at the same place (Ghiasi et al. 2021).
 
-    Both scenes have the same size. A cell that the pasted ones cover stays if more than `keep_visible` of it shows. Feathering
-    changes the image alone: masks are those of the annotation to the pixel.
+    Both scenes have the same size. A cell, or ignored region, that the pasted ones cover stays if more than `keep_visible` of it
+    shows; the donor's ignored regions are not pasted. Feathering changes the image alone: masks are those of the annotation to the pixel.
     """
-    chosen = random.permutation(len(donor.boxes))[: round(share * len(donor.boxes))]
+    cells = np.flatnonzero(donor.labels != IGNORED)
+    chosen = random.permutation(cells)[: round(share * len(cells))]
     if not len(chosen):
         return scene
     covered = np.zeros(scene.image.shape, bool)

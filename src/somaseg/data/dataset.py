@@ -10,10 +10,11 @@ from torch.utils.data import Dataset, Sampler
 
 from somaseg.config import Config, InputSettings
 from somaseg.data.augment import augment
+from somaseg.data.draws import Draws
 from somaseg.data.images import read_image
 from somaseg.data.normalize import pixel_values
 from somaseg.data.samples import Sample
-from somaseg.data.scene import Scene, mirrored
+from somaseg.data.scene import IGNORED, Scene, mirrored
 from somaseg.errors import InputError
 from somaseg.targets import Target
 
@@ -24,57 +25,52 @@ class Crops(Dataset[tuple[Tensor, Target]]):
     Images are read once, in the values that the network wants, and kept as float16 (a 704 x 520 image takes .7 MB).
 
     Raises:
-        InputError: when there is no sample, an image cannot be read or has another size than its annotation, or `type_weights`
-            names no cell type.
+        InputError: when no person annotated any sample, an image cannot be read or has another size than its annotation, or
+            `type_weights` names no cell type.
     """
 
     def __init__(self, samples: Sequence[Sample], config: Config) -> None:
-        if not samples:
-            raise InputError("training: no image in the training folds: give more annotated images or fewer folds")
         self.config = config
+        self.draws = Draws(samples, config.model.classes, config.train)
         self.scenes = [_scene(s, config.model.input) for s in samples]
         left_out = config.augment.paste.leave_out
         self.pastes = [not any(fnmatch(s.image.name, pattern) for pattern in left_out) for s in samples]
-        types = [s.cell_type or "" for s in samples]
-        self.of_type = {t: [i for i, name in enumerate(types) if name == t] for t in sorted(set(types))}
-        given = config.train.type_weights
-        by_image = config.train.draw == "images"
-        weights = np.array([given.get(t, 1.0) * (len(members) if by_image else 1) for t, members in self.of_type.items()])
-        if not set(given) <= {*config.model.classes, *self.of_type} or not weights.any():
-            known = ", ".join(self.of_type)
-            raise InputError(f"train.type_weights: found {given}, the cell types are {known}: name these, one of them above 0")
-        self.chances = weights / weights.sum()
 
     def __len__(self) -> int:
         return self.config.train.steps * self.config.train.batch
 
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
-        """Image (1, H, W) and truth of crop `index`."""
+        """Image (1, H, W) and truth of crop `index`, one of step `index` // batch."""
         cfg = self.config
         random = np.random.default_rng([cfg.train.seed, index])
-        members = list(self.of_type.values())[random.choice(len(self.chances), p=self.chances)]
-        chosen = int(random.choice(members))
-        return as_tensors(augment(self.scenes[chosen], self._donors(chosen, members, random), cfg.augment, random))
+        cell_type, chosen, weight = self.draws.draw(index // cfg.train.batch, random)
+        donors = self._donors(chosen, self.draws.annotated.of_type.get(cell_type, []), random)
+        return as_tensors(augment(self.scenes[chosen], donors, cfg.augment, random), weight)
 
     def _donors(self, chosen: int, members: list[int], random: np.random.Generator) -> list[Scene]:
-        """The scene whose cells are pasted into scene `chosen`, if any; `members` are the scenes of its type."""
+        """The scene whose cells are pasted into scene `chosen`, if any; `members` are the annotated scenes of its type."""
         paste, chance = self.config.augment.paste, random.random()
         if not self.pastes[chosen]:
             return []
         if chance < paste.share:
-            return [self.scenes[int(random.choice([i for i in members if self.pastes[i]]))]]
-        return [mirrored(self.scenes[chosen])] if chance < paste.share + paste.flip_share else []
+            givers = [i for i in members if self.pastes[i]]
+            return [self.scenes[int(random.choice(givers))]] if givers else []
+        # Of a pseudo-labelled image nobody knows all cells, so it gives none.
+        return [mirrored(self.scenes[chosen])] if chance < paste.share + paste.flip_share and chosen in members else []
 
 
-def as_tensors(scene: Scene) -> tuple[Tensor, Target]:
-    """Image (1, H, W) and truth of a crop."""
-    boxes = torch.from_numpy(scene.boxes)
-    pixels = [m.ravel() for m in scene.masks]
+def as_tensors(scene: Scene, weight: float = 1.0) -> tuple[Tensor, Target]:
+    """Image (1, H, W) and truth of a crop whose losses count `weight` times."""
+    is_cell = scene.labels != IGNORED
+    boxes = torch.from_numpy(scene.boxes[is_cell])
+    pixels = [m.ravel() for m, counts in zip(scene.masks, is_cell, strict=True) if counts]
     return torch.from_numpy(scene.image)[None], Target(
         boxes=boxes.float(),
-        labels=torch.from_numpy(scene.labels),
+        labels=torch.from_numpy(scene.labels[is_cell]),
         mask_boxes=boxes.long(),
         mask_pixels=torch.from_numpy(np.concatenate(pixels).astype(np.uint8) if pixels else np.zeros(0, np.uint8)),
+        ignored=torch.from_numpy(scene.boxes[~is_cell]).float(),
+        weight=torch.tensor(weight),
     )
 
 
@@ -102,9 +98,16 @@ class Steps(Sampler[list[int]]):
 
 def _scene(sample: Sample, settings: InputSettings) -> Scene:
     image = pixel_values(read_image(sample.image).array, settings)
-    cells = sample.instances
+    cells, unsure = sample.instances, sample.ignored
     if image.shape != cells.size:
         raise InputError(f"{sample.image}: is {image.shape} (height, width), its annotation says {cells.size}: mend one of them")
     # Standard values have the mean 0 and the deviation 1, whatever clipping changed of them.
     mean, deviation = (0.0, 1.0) if settings.values == "standard" else (float(image.mean()), float(image.std()))
-    return Scene(image.astype(np.float16), cells.boxes, cells.masks, cells.labels, mean, deviation)
+    return Scene(
+        image.astype(np.float16),
+        np.concatenate([cells.boxes, unsure.boxes]),
+        (*cells.masks, *unsure.masks),
+        np.concatenate([cells.labels, np.full(len(unsure), IGNORED, np.int64)]),
+        mean,
+        deviation,
+    )

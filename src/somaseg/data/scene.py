@@ -7,12 +7,15 @@ from numpy.typing import NDArray
 
 from somaseg import masks as mk
 
+IGNORED = -1  # the label of what may be a cell or not
 Image = NDArray[np.float32] | NDArray[np.float16]
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
     """An image (H, W) with the boxes (N, 4), masks (N crops) and labels (N,) of its cells.
+
+    What may be a cell or not has the label `IGNORED`: it moves, is cut and goes as cells do, and is none.
 
     `mean` and `deviation` are those of the values of the whole image: what stands outside of it, and what jitter is measured by.
     """
