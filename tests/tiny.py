@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from somaseg.config import BackboneSettings, DetectSettings, HeadSettings, ModelSettings, RpnSettings, TimmSettings
 from somaseg.data.dataset import as_tensors
@@ -18,10 +19,18 @@ HEADS = HeadSettings(
 TINY = ModelSettings(classes=("round", "long"), backbone=BACKBONE, rpn=RPN, heads=HEADS, detect=DetectSettings(scale=1.0, score_thresh=0.0))
 
 
-def target(boxes: Sequence[Sequence[int]], masks: Sequence[Mask] | None = None, labels: Sequence[int] | None = None) -> Target:
+def target(
+    boxes: Sequence[Sequence[int]],
+    masks: Sequence[Mask] | None = None,
+    labels: Sequence[int] | None = None,
+    ignored: Sequence[Sequence[float]] = (),
+    weight: float = 1.0,
+) -> Target:
     """The truth of cells with these boxes; masks fill their boxes and labels are 0 unless given."""
     corners = np.array(boxes, np.int32).reshape(-1, 4)
     filled = tuple(np.ones((y1 - y0, x1 - x0), bool) for x0, y0, x1, y1 in corners)
     classes = np.zeros(len(corners), np.int64) if labels is None else np.array(labels, np.int64)
     scene = Scene(np.zeros((1, 1), np.float32), corners, filled if masks is None else tuple(masks), classes)
-    return as_tensors(scene)[1]
+    truth = as_tensors(scene, weight)[1]
+    truth["ignored"] = torch.tensor(ignored, dtype=torch.float32).view(-1, 4)
+    return truth

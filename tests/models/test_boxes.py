@@ -173,6 +173,30 @@ def test_match_without_cells_or_boxes(keep_best):
     assert len(cell) == len(kind) == 0
 
 
+# Ignored regions, and the kinds of a square of 12 x 12 at (20, 20), of its left half, and of the whole crop of 64, all background.
+IGNORED = {
+    "none": ([], [0, 0, 0]),
+    "the square": ([(20, 20, 32, 32)], [-1, -1, 0]),
+    "half of the square": ([(20, 20, 32, 26)], [-1, -1, 0]),
+    "almost half of the square": ([(20, 20, 32, 25.9)], [0, 0, 0]),
+    "a third of the square": ([(20, 20, 24, 32)], [0, -1, 0]),
+    "two thirds of the square in two regions": ([(20, 20, 24, 32), (28, 0, 40, 40)], [0, -1, 0]),
+    "a third, and all of it": ([(20, 20, 24, 32), (10, 10, 40, 40)], [-1, -1, 0]),
+    "beside the square": ([(0, 0, 20, 64), (32, 0, 43, 64)], [0, 0, 0]),
+    "half of the crop": ([(32, 0, 64, 64)], [0, 0, -1]),
+    "more than the crop": ([(-9, -9, 99, 99)], [-1, -1, -1]),
+}
+
+
+@pytest.mark.parametrize(("regions", "expected"), IGNORED.values(), ids=IGNORED.keys())
+def test_background_in_ignored_regions_is_nothing(regions, expected):
+    boxes = torch.tensor([(20.0, 20, 32, 32), (20, 20, 26, 32), (0, 0, 64, 64)])
+    ignored = torch.tensor(regions, dtype=torch.float32).view(-1, 4)
+    assert bx.without_ignored(torch.zeros(3, dtype=torch.int64), boxes, ignored).tolist() == expected
+    for kind in (1, -1):  # cells stay cells
+        assert bx.without_ignored(torch.full((3,), kind), boxes, ignored).tolist() == [kind] * 3
+
+
 @pytest.mark.parametrize(
     ("cells", "background", "expected"),
     [

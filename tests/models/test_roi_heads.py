@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from drawing import draw
 from hard_crops import CROPS
@@ -10,7 +11,7 @@ from somaseg.config import HeadSettings
 from somaseg.models import boxes as bx
 from somaseg.models import roi_heads
 from somaseg.models.pooling import Planes
-from somaseg.models.roi_heads import STAGE_WEIGHTS, Boxes, RoiHeads, mean_over_processes
+from somaseg.models.roi_heads import STAGE_WEIGHTS, Boxes, RoiHeads, mean_over_processes, weighted_sum
 from tiny import HEADS, target
 
 STRIDES, SIZE = (4, 8, 16), (64, 64)
@@ -206,6 +207,70 @@ def test_a_box_that_leaves_the_image_is_dropped_by_the_next_stage():
     losses = head.losses(random_levels(), [torch.tensor([[30.0, 30, 50, 50]])], [SIZE], [target([(30, 30, 50, 50)])])
     assert losses["loss_cls_stage0"] > 0
     assert losses["loss_cls_stage1"] == losses["loss_cls_stage2"] == 0
+
+
+def test_background_in_ignored_regions_is_dropped():
+    # The cell lies in its image's ignored region, and so do most, half and a third of the boxes below it.
+    cell, most, half, third, elsewhere = (0, 0, 20, 10), (8, 0, 28, 10), (31, 0, 49, 10), (34, 0, 52, 10), (40, 40, 60, 60)
+    boxes = torch.tensor([cell, most, half, third, elsewhere], dtype=torch.float32)
+    truths = [target([cell], labels=[1], ignored=[(0, 0, 40, 10)]), target([], ignored=[elsewhere])]
+    head, candidates = heads(positive_share=1), [boxes, boxes]
+    matched = head.match(Boxes.join(candidates), truths, 0.5)
+    assert matched.boxes.xyxy.tolist() == boxes[[0, 3, 4, 0, 1, 2, 3]].tolist()
+    assert matched.boxes.image.tolist() == [0] * 3 + [1] * 4
+    assert matched.labels.tolist() == [1] + [2] * 6
+    assert (matched.goals[0].tolist(), matched.cells[0].item(), len(matched.goals), len(matched.cells)) == (list(cell), 0, 7, 7)
+    drawn = head.sample(candidates, truths)
+    assert sorted(drawn.boxes.xyxy.tolist()) == sorted(matched.boxes.xyxy.tolist())
+    assert sorted(drawn.labels.tolist()) == sorted(matched.labels.tolist())
+
+
+def test_a_box_that_stage_0_moves_into_an_ignored_region_is_dropped_by_stage_1():
+    # Every box moves by a tenth of its width: the cell's is a cell still, 55 % rather than 45 % of the other are ignored.
+    head = two_stages((0.1, 0, 0, 0), (0, 0, 0, 0))
+    for predictor in head.box_predictor:
+        predictor.cls_score.bias.data = torch.tensor([0.0, 0, math.log(2)])  # a cell costs log 4, background log 2
+    truth = target([(0, 0, 20, 10)], ignored=[(25.5, 40, 64, 64)])
+    losses = head.losses(random_levels(), [torch.tensor([[20.0, 40, 30, 50]])], [SIZE], [truth])
+    assert losses["loss_cls_stage0"].item() == pytest.approx((math.log(4) + math.log(2)) / 2)
+    assert losses["loss_cls_stage1"].item() == pytest.approx(math.log(4))
+
+
+def test_losses_of_an_image_that_is_ignored_throughout():
+    losses = heads().losses(random_levels(), [random_boxes(20)], [SIZE], [target([], ignored=[(0, 0, 64, 64)])])
+    assert {float(loss.detach()) for loss in losses.values()} == {0}
+
+
+def test_losses_are_sums_over_images_times_their_weights():
+    # Two boxes of the first image, one a cell; three of the second, two of them cells.
+    head, levels = heads(positive_share=1), random_levels(2)
+    cells = [(0, 0, 20, 10)], [(5, 5, 25, 30), (30, 30, 50, 44)]
+    proposals = [torch.tensor([[40.0, 40, 60, 60]]), torch.tensor([[0.0, 40, 10, 60]])]
+
+    def losses(*weights):
+        return head.losses(levels, proposals, [SIZE] * 2, [target(c, weight=w) for c, w in zip(cells, weights, strict=True)])
+
+    first, second, both, mixed = losses(1, 0), losses(0, 1), losses(1, 1), losses(0.5, 3)
+    alone = head.losses([level[1:] for level in levels], proposals[1:], [SIZE], [target(cells[1])])
+    for name in both:
+        assert (gradient_by_image(first[name], levels) > 0).tolist() == [True, False]
+        assert (gradient_by_image(second[name], levels) > 0).tolist() == [False, True]
+        torch.testing.assert_close(first[name] + second[name], both[name])
+        torch.testing.assert_close(0.5 * first[name] + 3 * second[name], mixed[name])
+        torch.testing.assert_close(second[name], alone[name] * (2 / 3 if name == "loss_mask" else 3 / 5))  # of all boxes, as ever
+
+
+@pytest.mark.parametrize("loss", [functional.cross_entropy, functional.l1_loss, functional.binary_cross_entropy_with_logits])
+def test_weights_of_one_change_no_bit(loss):
+    random = torch.Generator().manual_seed(0)
+    found, image = torch.randn(999, 4, generator=random), torch.arange(999) % 3
+    goal = image if loss is functional.cross_entropy else torch.rand(999, 4, generator=random)
+    assert torch.equal(weighted_sum(loss, found, goal, image, [target([])] * 3), loss(found, goal, reduction="sum"))
+    weights = torch.tensor([1, 0.5, 1])
+    one_by_one = loss(found, goal, reduction="none").view(999, -1).sum(dim=1) * weights[image]
+    mixed = [target([], weight=weight) for weight in weights.tolist()]
+    torch.testing.assert_close(weighted_sum(loss, found, goal, image, mixed), one_by_one.sum())
+    assert weighted_sum(loss, found[:0], goal[:0], image[:0], mixed) == 0
 
 
 def test_scores_are_the_mean_of_the_stages_and_boxes_those_of_the_last():

@@ -115,6 +115,54 @@ def test_all_the_best_anchors_of_a_small_cell_are_cells():
     assert (torch.cat(slopes[1:], dim=1) > 0).all()
 
 
+def test_anchors_in_ignored_regions_are_no_background():
+    # All anchors that count are drawn. The cell is ignored ground too, and its anchors learn it all the same.
+    rpn = Rpn(RPN.model_copy(update={"samples": 1000, "positive_share": 1.0}), 8, STRIDES)
+    anchors = rpn.anchors(random_levels())
+    (x0, y0, x1, y1), cell = (10, 6, 45, 30), (20, 8, 36, 24)
+    zeros = [torch.zeros(1, len(a), requires_grad=True) for a in anchors]
+    deltas = [torch.zeros(1, len(a), 4) for a in anchors]
+    losses = rpn.losses(anchors, zeros, deltas, [target([cell], ignored=[(x0, y0, x1, y1), (60, 60, 64, 64)])])
+    slopes = torch.cat(torch.autograd.grad(losses["loss_rpn_cls"], zeros), dim=1)[0].tolist()
+    kinds = bx.match(bx.iou(torch.tensor([cell]).float(), torch.cat(anchors)), RPN.positive_iou, RPN.negative_iou, keep_best=True)[
+        1
+    ].tolist()
+    left_out = 0
+    for (ax0, ay0, ax1, ay1), slope, kind in zip(torch.cat(anchors).tolist(), slopes, kinds, strict=True):
+        inside = max(0, min(ax1, x1) - max(ax0, x0)) * max(0, min(ay1, y1) - max(ay0, y0)) / ((ax1 - ax0) * (ay1 - ay0))
+        if kind == 0 and inside >= 0.5:
+            left_out += 1
+            kind = -1
+        assert slope == pytest.approx({1: -0.5, 0: 0.5, -1: 0}[kind] / 1000)
+    assert left_out > 10
+    assert kinds.count(1) > 0
+    whole = rpn.losses(anchors, zeros, deltas, [target([cell])])
+    assert losses["loss_rpn_cls"].item() == pytest.approx(whole["loss_rpn_cls"].item() - left_out * math.log(2) / 1000, rel=1e-5)
+    assert losses["loss_rpn_loc"] == whole["loss_rpn_loc"] > 0
+
+
+def test_losses_of_an_image_that_is_ignored_throughout():
+    losses = Rpn(RPN, 8, STRIDES)(random_levels(1), [(64, 64)], [target([], ignored=[(-99, -99, 200, 200)])])[1]
+    assert {float(loss.detach()) for loss in losses.values()} == {0}
+
+
+def test_losses_are_sums_over_images_times_their_weights():
+    rpn, levels = wide_awake(Rpn(RPN.model_copy(update={"samples": 1000, "positive_share": 1.0}), 8, STRIDES)), random_levels()
+    cells = [(10, 10, 30, 24), (31, 20, 60, 62)], [(0, 0, 64, 64)]
+
+    def losses(*weights):
+        return rpn(levels, [(64, 64)] * 2, [target(c, weight=w) for c, w in zip(cells, weights, strict=True)])[1]
+
+    first, second, both, mixed = losses(1, 0), losses(0, 1), losses(1, 1), losses(0.5, 3)
+    for name in both:
+        assert (gradient_by_image(first[name], levels) > 0).tolist() == [True, False]
+        assert (gradient_by_image(second[name], levels) > 0).tolist() == [False, True]
+        torch.testing.assert_close(first[name] + second[name], both[name])
+        torch.testing.assert_close(0.5 * first[name] + 3 * second[name], mixed[name])
+        alone = rpn([level[1:] for level in levels], [(64, 64)], [target(cells[1])])[1]
+        torch.testing.assert_close(second[name], alone[name] / 2)  # samples of two images are counted
+
+
 def losses_by_loops(anchors, cells, settings):
     """Sums over an image of what anchors cost when every output is 0 and every anchor that counts is drawn: an anchor at a time."""
     overlap = np.zeros((len(anchors), len(cells)))

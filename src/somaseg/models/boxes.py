@@ -38,11 +38,16 @@ def nonempty(boxes: Tensor) -> Tensor:
     return (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
 
 
-def iou(left: Tensor, right: Tensor) -> Tensor:
-    """IoU (N, M) of every pair; 0 where both are empty."""
+def shared_area(left: Tensor, right: Tensor) -> Tensor:
+    """Area (N, M) that every pair shares."""
     low = torch.maximum(left[:, None, :2], right[None, :, :2])
     sides = torch.minimum(left[:, None, 2:], right[None, :, 2:]).sub_(low).clamp_(min=0)
-    shared = sides[..., 0] * sides[..., 1]
+    return sides[..., 0] * sides[..., 1]
+
+
+def iou(left: Tensor, right: Tensor) -> Tensor:
+    """IoU (N, M) of every pair; 0 where both are empty."""
+    shared = shared_area(left, right)
     area = (left[:, 2] - left[:, 0]) * (left[:, 3] - left[:, 1])
     other = (right[:, 2] - right[:, 0]) * (right[:, 3] - right[:, 1])
     return shared.div_((area[:, None] + other[None]).sub_(shared).clamp_(min=1e-9))
@@ -71,6 +76,13 @@ def match(overlap: Tensor, positive: float, negative: float, keep_best: bool) ->
         best_of_cell = overlap.max(dim=1, keepdim=True).values
         kind[((overlap == best_of_cell) & (best_of_cell > 0)).any(dim=0)] = 1
     return cell, kind
+
+
+def without_ignored(kind: Tensor, boxes: Tensor, ignored: Tensor) -> Tensor:
+    """The kinds (N,) of `match`, but -1 for background of which an ignored region (M, 4) holds half or more; boxes have positive sides."""
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    held = (shared_area(ignored, boxes) >= 0.5 * area).any(dim=0)
+    return torch.where(held & (kind == 0), -1, kind)
 
 
 def sample(kind: Tensor, count: int, positive_share: float, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:

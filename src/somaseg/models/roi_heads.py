@@ -1,5 +1,6 @@
 """The cascade of box heads (Cai & Vasconcelos 2018) and the mask head (He et al. 2017), with Detectron2's names."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +98,10 @@ class Boxes:
     xyxy: Tensor
     image: Tensor
 
+    def __getitem__(self, index: Tensor) -> "Boxes":
+        """The chosen boxes."""
+        return Boxes(self.xyxy[index], self.image[index])
+
     @classmethod
     def join(cls, parts: list[Tensor]) -> "Boxes":
         """One list of boxes an image."""
@@ -116,6 +121,10 @@ class Matched:
     labels: Tensor
     goals: Tensor
     cells: Tensor
+
+    def __getitem__(self, index: Tensor) -> "Matched":
+        """The chosen boxes."""
+        return Matched(self.boxes[index], self.labels[index], self.goals[index], self.cells[index])
 
 
 class RoiHeads(nn.Module):
@@ -175,13 +184,12 @@ class RoiHeads(nn.Module):
         label = torch.cat(labels)
         parts = []
         for chunk in torch.split(torch.arange(len(label), device=label.device), 256):  # bounds the memory of 14 x 14 features
-            part = Boxes(now.xyxy[chunk], now.image[chunk])
-            logits = self.mask_head(_padded(self.pool(planes, len(boxes), part, MASK_BINS)))
+            logits = self.mask_head(_padded(self.pool(planes, len(boxes), now[chunk], MASK_BINS)))
             parts.append(logits[torch.arange(len(chunk), device=label.device), label[chunk]].sigmoid())
         return now.split(torch.cat(parts), len(boxes))
 
     def losses(self, levels: list[Tensor], proposals: list[Tensor], sizes: list[Size], targets: list[Target]) -> dict[str, Tensor]:
-        """Losses of all stages and of the masks."""
+        """Losses of all stages and of the masks, each image's times its weight."""
         planes = self.planes(levels)
         matched = self.sample([torch.cat([p, t["boxes"]]) for p, t in zip(proposals, targets, strict=True)], targets)
         losses = self.mask_loss(planes, matched, sizes, targets)
@@ -189,31 +197,32 @@ class RoiHeads(nn.Module):
         for number in range(len(self.settings.ious)):
             if number:
                 clipped = self._clipped(Boxes(moved, matched.boxes.image), sizes)
-                full = bx.nonempty(clipped.xyxy)
-                matched = self.match(Boxes(clipped.xyxy[full], clipped.image[full]), targets, self.settings.ious[number])
+                matched = self.match(clipped[bx.nonempty(clipped.xyxy)], targets, self.settings.ious[number])
             logits, deltas = self.stage(number, planes, len(sizes), matched.boxes)
             weights = STAGE_WEIGHTS[number]
             count = mean_over_processes(len(logits))
-            losses[f"loss_cls_stage{number}"] = functional.cross_entropy(logits, matched.labels, reduction="sum") / count
+            image = matched.boxes.image
+            losses[f"loss_cls_stage{number}"] = weighted_sum(functional.cross_entropy, logits, matched.labels, image, targets) / count
             cell = torch.nonzero(matched.labels < self.classes)[:, 0]
             goal = bx.encode(matched.boxes.xyxy[cell], matched.goals[cell], weights)
-            losses[f"loss_box_reg_stage{number}"] = functional.l1_loss(deltas[cell], goal, reduction="sum") / count
+            losses[f"loss_box_reg_stage{number}"] = weighted_sum(functional.l1_loss, deltas[cell], goal, image[cell], targets) / count
             moved = bx.decode(matched.boxes.xyxy, deltas.detach(), weights)
         return losses
 
     def match(self, boxes: Boxes, targets: list[Target], threshold: float) -> Matched:
-        """Label every box: the class of the cell it overlaps most, or background below the threshold."""
-        labels, goals, cells = [], [], []
+        """Label every box: the class of the cell it overlaps most, or background below the threshold; ignored background is left out."""
+        labels, goals, cells, counts = [], [], [], []
         for part, target in zip(boxes.split(boxes.xyxy, len(targets)), targets, strict=True):
             cell, kind = bx.match(bx.iou(target["boxes"], part), threshold, threshold, keep_best=False)
             cells.append(cell)
+            counts.append(bx.without_ignored(kind, part, target["ignored"]) >= 0)
             if len(target["boxes"]):
                 labels.append(torch.where(kind == 1, target["labels"][cell], self.classes))
                 goals.append(target["boxes"][cell])
             else:
                 labels.append(torch.full_like(cell, self.classes))
                 goals.append(torch.zeros_like(part))
-        return Matched(boxes, torch.cat(labels), torch.cat(goals), torch.cat(cells))
+        return Matched(boxes, torch.cat(labels), torch.cat(goals), torch.cat(cells))[torch.cat(counts)]
 
     def sample(self, candidates: list[Tensor], targets: list[Target]) -> Matched:
         """Match candidates at the first stage's IoU and draw those that enter the losses."""
@@ -224,9 +233,7 @@ class RoiHeads(nn.Module):
             kind = (part < self.classes).long()
             chosen += [index + start for index in bx.sample(kind, cfg.samples, cfg.positive_share)]
             start += len(part)
-        index = torch.cat(chosen)
-        boxes = Boxes(matched.boxes.xyxy[index], matched.boxes.image[index])
-        return Matched(boxes, matched.labels[index], matched.goals[index], matched.cells[index])
+        return matched[torch.cat(chosen)]
 
     def mask_loss(self, planes: Planes, matched: Matched, sizes: list[Size], targets: list[Target]) -> dict[str, Tensor]:
         """Mean binary cross-entropy of the true class's map; the target is the pooled truth, >= .5."""
@@ -236,15 +243,16 @@ class RoiHeads(nn.Module):
             for image in range(len(targets)):
                 kept[torch.nonzero(cell & (matched.boxes.image == image))[: self.settings.mask_samples, 0]] = True
             cell = kept
-        boxes, labels = Boxes(matched.boxes.xyxy[cell], matched.boxes.image[cell]), matched.labels[cell]
+        matched = matched[cell]
+        boxes, labels = matched.boxes, matched.labels
         logits = self.mask_head(_padded(self.pool(planes, len(targets), boxes, MASK_BINS)))
         count = mean_over_processes(len(labels))
         if not len(labels):
             return {"loss_mask": logits.sum() * 0}
         with torch.no_grad():
-            truth = mask_targets(boxes, matched.cells[cell], sizes, targets)
+            truth = mask_targets(boxes, matched.cells, sizes, targets)
         own = logits[torch.arange(len(labels), device=labels.device), labels]
-        loss = functional.binary_cross_entropy_with_logits(own, truth, reduction="sum")
+        loss = weighted_sum(functional.binary_cross_entropy_with_logits, own, truth, boxes.image, targets)
         return {"loss_mask": loss / (MASK_SIDE**2 * count)}
 
     def _clipped(self, boxes: Boxes, sizes: list[Size]) -> Boxes:
@@ -272,6 +280,19 @@ def mask_targets(boxes: Boxes, cells: Tensor, sizes: list[Size], targets: list[T
     frames = torch.tensor([(0, 0, w, h) for h, w in sizes], device=cells.device)[boxes.image] - corner
     share = roi_pool(Planes(pixels, offsets, heights, widths), plane, boxes.xyxy - corner, MASK_SIDE, frames=frames)
     return (share[:, 0] >= 0.5).float()
+
+
+def weighted_sum(loss: Callable[..., Tensor], found: Tensor, goal: Tensor, image: Tensor, targets: list[Target]) -> Tensor:
+    """What boxes (R, ...) cost together, each times the weight of its image (R,).
+
+    Images of the same weight are summed in one go, so that without other weights the sum is that of the plain loss to the last bit.
+    """
+    weights = torch.stack([t["weight"] for t in targets])
+    sums = []
+    for weight in weights.unique():
+        counts = (weights == weight)[image]
+        sums.append(weight * loss(found[counts], goal[counts], reduction="sum"))
+    return torch.stack(sums).sum()
 
 
 def mean_over_processes(count: int) -> float:

@@ -109,18 +109,20 @@ class Rpn(nn.Module):
         return proposals
 
     def losses(self, anchors: list[Tensor], objectness: list[Tensor], deltas: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:
-        """Binary cross-entropy on sampled anchors and L1 on the deltas of cells, over samples x images."""
+        """Binary cross-entropy on sampled anchors and L1 on the deltas of cells, each image's times its weight, over samples x images."""
         cfg = self.settings
         anchor, logit, delta = torch.cat(anchors), torch.cat(objectness, dim=1), torch.cat(deltas, dim=1)
         normaliser = cfg.samples * len(targets)
         loss_class, loss_box = logit.sum() * 0, delta.sum() * 0
         for image, target in enumerate(targets):
             cell, kind = bx.match(bx.iou(target["boxes"], anchor), cfg.positive_iou, cfg.negative_iou, keep_best=True)
+            kind = bx.without_ignored(kind, anchor, target["ignored"])
             positive, negative = bx.sample(kind, cfg.samples, cfg.positive_share)
             chosen = torch.cat([positive, negative])
             truth = torch.cat([torch.ones(len(positive)), torch.zeros(len(negative))]).to(logit.device)
-            loss_class = loss_class + functional.binary_cross_entropy_with_logits(logit[image][chosen], truth, reduction="sum")
+            cost = functional.binary_cross_entropy_with_logits(logit[image][chosen], truth, reduction="sum")
+            loss_class = loss_class + target["weight"] * cost
             if len(positive):
                 goal = bx.encode(anchor[positive], target["boxes"][cell[positive]], WEIGHTS)
-                loss_box = loss_box + functional.l1_loss(delta[image][positive], goal, reduction="sum")
+                loss_box = loss_box + target["weight"] * functional.l1_loss(delta[image][positive], goal, reduction="sum")
         return {"loss_rpn_cls": loss_class / normaliser, "loss_rpn_loc": loss_box / normaliser}
