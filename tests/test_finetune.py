@@ -1,6 +1,7 @@
 """Fine-tuning on a few images: better weights are taken, others refused, data that cannot be used is told."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -227,3 +228,9 @@ def test_livecell_from_the_default_weights(tmp_path: Path) -> None:
     assert result.better == (result.tuned.overall.value > result.base.overall.value) == (tmp_path / "weights.safetensors").exists()
     assert path == (tmp_path / "weights.safetensors" if result.better else tmp_path / "training" / "last.safetensors")
     assert load(path).classes == result.classes
+
+
+def test_pseudo_labelled_images_are_no_fields_to_score_on(cultures: Path) -> None:
+    samples = [replace(sample, source="pseudo") if number else sample for number, sample in enumerate(read_annotations(cultures))]
+    with pytest.raises(InputError, match="found 1 image of 1 field of view, expected images of 2 or more"):
+        stage.settings(Config(), samples, [])

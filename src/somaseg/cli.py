@@ -300,13 +300,13 @@ def pseudo(
 ) -> None:
     """Make pseudo-labels: fuse the predictions of several models, and screen each cell: accepted, ignored or dropped."""
     from somaseg.config import PseudoRunSettings
-    from somaseg.data.annotations import read_annotations
     from somaseg.from_predictions import read_runs
     from somaseg.pseudo import run
+    from somaseg.pseudo_groups import read_annotated
 
     runs = read_runs(predictions)
     settings = runs.settings_of(PseudoRunSettings, settings_file, assignments or [])
-    annotated = None if near is None else [sample for path in near for sample in read_annotations(path)]
+    annotated = None if near is None else read_annotated(near)
     summary = run(runs, out, settings, annotated, images, console)
     console.print(summary.table())
     _finish(summary)

@@ -146,11 +146,12 @@ def settings(base: Config, samples: Sequence[Sample], assignments: Sequence[str]
     for assignment in assignments:
         if assignment.startswith(("postprocess", "train.init")):
             raise InputError(f"--set {assignment}: cannot be set here: both weights are scored with what comes with --weights")
-    fields = len({(sample.group is None, sample.group or sample.name) for sample in with_groups(samples)})
+    annotated = [sample for sample in samples if sample.source == "manual"]
+    fields = len({(sample.group is None, sample.group or sample.name) for sample in with_groups(annotated)})
     if fields < 2:
         raise InputError(
-            f"found {len(samples)} image{'s' * (len(samples) > 1)} of {fields} field of view, expected images of 2 or more, one to learn "
-            "from and one to score on: annotate more (5 images are a start)"
+            f"found {len(annotated)} image{'s' * (len(annotated) != 1)} of {fields} field of view, expected images of 2 or more, one to "
+            "learn from and one to score on: annotate more (5 images are a start)"
         )
     found = {plain(name): name for sample in samples for name in classes_present(sample)}
     known = {plain(name) for name in base.model.classes}

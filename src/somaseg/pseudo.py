@@ -30,7 +30,7 @@ from somaseg.postprocess import check_classes
 from somaseg.predictions import load_prediction
 from somaseg.provenance import versions
 from somaseg.pseudo_evidence import gather, lowered
-from somaseg.pseudo_groups import groups_beside
+from somaseg.pseudo_groups import Groups, groups_beside
 from somaseg.pseudo_report import Row, cell_rows, cells_csv, count, count_table, picture
 from somaseg.pseudo_screening import check_screening, screen
 
@@ -88,7 +88,8 @@ def run(
         runs: the predictions of the models.
         out: folder for the results.
         settings: how to fuse and to screen.
-        near: annotated images; an unlabelled image of the field of one has its group (see `groups_beside`).
+        near: annotated images; an unlabelled image of the field of one has its group (see `groups_beside`). Without them no image has a
+            group, and training refuses it.
         images: files, folders and globs with the images, where they are no longer where they were predicted.
         console: where to show a progress bar; None shows none.
 
@@ -110,7 +111,7 @@ def run(
         yield Done(file.stem, None, False)
 
     failures = {**runs.failures, **go_through(list(members), locate).failures}
-    groups = groups_beside(list(found.values()), near or ())
+    groups = Groups({}, {}) if near is None else groups_beside(list(found.values()), near)
     postprocess = lowered(settings.postprocess, settings.pseudo.ignore_score, runs.classes)
     samples: list[Sample] = []
     rows: list[Row] = []
@@ -131,7 +132,7 @@ def run(
             left_out[sample.name] = screened.left_out
         else:
             accepted, ignored = (evidence.cells[screened.where(fate)] for fate in ("accepted", "ignored"))
-            group = groups.of[sample.name]
+            group = groups.of.get(sample.name)
             # Made anew, so that the cell type is that of the accepted cells.
             samples.append(
                 Sample(sample.image, accepted, sample.name, group, source="pseudo", pixel_size=sample.pixel_size, ignored=ignored)
@@ -205,7 +206,7 @@ def _notes(runs: SavedRuns, near: Sequence[Sample] | None, samples: Sequence[Sam
     notes = []
     if near is None:
         notes.append(
-            "fields were not compared with annotated images: an image may show the field of a held-out one; give --near ANNOTATIONS"
+            "fields were not compared with annotated images, so no image has a group, and training refuses them: give --near ANNOTATIONS"
         )
     if len(runs.folders) == 1:
         notes.append("predictions of one model: its agreement with itself says little; give those of several")

@@ -3,8 +3,11 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from somaseg.data.annotations import read_annotations
 from somaseg.data.fields import find_groups
+from somaseg.data.groups import with_groups
 from somaseg.data.samples import Sample
 
 
@@ -19,6 +22,15 @@ class Groups:
 
     of: dict[str, str]
     left_out: dict[str, str]
+
+
+def read_annotated(paths: Sequence[Path]) -> list[Sample]:
+    """The images that a person annotated, with the groups that training splits them by.
+
+    Raises:
+        InputError: when annotations cannot be used, or an image of one without groups cannot be read.
+    """
+    return [s for path in paths for s in with_groups([s for s in read_annotations(path) if s.source == "manual"])]
 
 
 def groups_beside(unlabelled: Sequence[Sample], annotated: Sequence[Sample]) -> Groups:

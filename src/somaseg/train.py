@@ -169,20 +169,55 @@ def read_split(config: Config, data: Sequence[Path]) -> tuple[list[Sample], list
     Each of the annotations is split on its own, so that what is held out of it does not depend on the others: a model that was
     pre-trained on a pool has not seen what a later run on a part of the pool holds out.
 
+    Pseudo-labelled images are never held out; they come last of the training samples, without those that show a held-out field.
+
     Raises:
-        InputError: when annotations cannot be used, or two of them name the same image.
+        InputError: when annotations cannot be used, a person made none of them, two of them name the same image, or a pseudo-labelled
+            image has no group.
     """
     training: list[Sample] = []
     held_out: list[Sample] = []
+    pseudo: list[Sample] = []
     for path in data:
         samples = [with_classes(s, config.model.classes) for s in read_annotations(path)]
-        parts = split(with_groups(samples), config)
-        training += parts[0]
-        held_out += parts[1]
-    twice = [name for name, count in Counter(s.name for s in (*training, *held_out)).items() if count > 1]
+        pseudo += with_known_fields([s for s in samples if s.source == "pseudo"], path)
+        if annotated := [s for s in samples if s.source == "manual"]:
+            parts = split(with_groups(annotated), config)
+            training += parts[0]
+            held_out += parts[1]
+    if not (training or held_out):
+        raise InputError(
+            "--data: no image that a person annotated, expected some to learn from and to score on: give their annotations too"
+        )
+    twice = [name for name, count in Counter(s.name for s in (*training, *held_out, *pseudo)).items() if count > 1]
     if twice:
         raise InputError(f"--data: {len(twice)} images are in several annotations, such as {twice[0]}: give each image once")
-    return training, held_out
+    return [*training, *of_other_fields(pseudo, held_out)], held_out
+
+
+def with_known_fields(pseudo: list[Sample], path: Path) -> list[Sample]:
+    """The pseudo-labelled images of one annotation.
+
+    Raises:
+        InputError: when one has no group.
+    """
+    for sample in pseudo:
+        if sample.group is None:
+            raise InputError(
+                f"{path}: images, group: the pseudo-labelled image {sample.name} has none, so it may show the field of a held-out one: "
+                "make the pseudo-labels again with `somaseg pseudo --near ANNOTATIONS`, for all annotations of people that training gets"
+            )
+    return pseudo
+
+
+def of_other_fields(pseudo: list[Sample], held_out: list[Sample]) -> list[Sample]:
+    """Pseudo-labelled images without those of the field of a held-out image; tells how many these are."""
+    # A group that was found in images is called by one of them; since then images may have come that gave it another name.
+    shown = {sample.group for sample in held_out} | {sample.name for sample in held_out}
+    kept = [sample for sample in pseudo if sample.group not in shown]
+    if len(kept) < len(pseudo):
+        rank_zero_info(f"left out {len(pseudo) - len(kept)} of {len(pseudo)} pseudo-labelled images: they show the field of a held-out one")
+    return kept
 
 
 def initial_model(config: Config) -> tuple[CascadeMaskRCNN, str]:
@@ -241,7 +276,9 @@ def fit(config: Config, data: Sequence[Path], run: Path) -> Path:
     )
     interval = min(cfg.validate_every or cfg.steps, cfg.steps)
     chosen = held_out[:: max(1, math.ceil(len(held_out) / cfg.validate_images))] if cfg.validate_images else held_out
-    about = {"data": ", ".join(path.name for path in data), "start": start_text, "images": len(training), "held_out": len(held_out)}
+    pseudo = sum(sample.source == "pseudo" for sample in training)
+    images = {"images": len(training) - pseudo, "pseudo_images": pseudo, "held_out": len(held_out)}
+    about = {"data": ", ".join(path.name for path in data), "start": start_text} | images
     best = SaveBest(about | {"fold": cfg.fold, "folds": cfg.folds})
     trainer = pl.Trainer(
         default_root_dir=run,
