@@ -1,79 +1,111 @@
-"""Score a way from predictions to cells on images that its thresholds were not chosen on (shared by the scripts beside it)."""
+"""Score settings on images that their thresholds were not chosen on (shared by the scripts beside it)."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from somaseg.config import PostprocessSettings
+from somaseg.config import SegmentSettings
 from somaseg.data.samples import Sample
 from somaseg.data.splits import make_folds
-from somaseg.instances import Instances, Prediction
-from somaseg.metrics import THRESHOLDS, match_counts, precision
+from somaseg.metrics import THRESHOLDS
+from somaseg.trials import Case, Scorer
+from somaseg.tuning import image_weights
 
 GRID = {
     "score_thresh": np.round(np.arange(0.1, 0.71, 0.05), 2).tolist(),
     "mask_thresh": [0.35, 0.4, 0.45, 0.5, 0.55],
     "min_area": [0.0, 30.0, 45.0, 60.0, 80.0, 100.0, 130.0, 160.0],
 }
-Case = tuple[Sequence[Prediction], Sample]
-"""The predictions of one image, one a model, and its truth."""
-Way = Callable[[Sequence[Prediction], PostprocessSettings], Instances]
-"""From the predictions of one image to its cells."""
+ROUNDS = 2
+"""Of coordinate descent."""
+Images = NDArray[np.int64]
+"""Numbers of images."""
 
 
-def precisions(cases: Sequence[Case], way: Way, settings: PostprocessSettings) -> NDArray[np.float64]:
-    """TP / (TP + FP + FN) of each image at each threshold (images, T)."""
-    table = [precision(*match_counts(way(predictions, settings), sample.instances)) for predictions, sample in cases]
-    return np.array(table).reshape(-1, len(THRESHOLDS))
+@dataclass(frozen=True, eq=False)
+class CrossFitted:
+    """Scores of images, each with thresholds that were chosen on the images of the other half.
+
+    Attributes:
+        precisions: TP / (TP + FP + FN) of each image at each IoU threshold (images, T).
+        settings: those that the images of half 0 are scored with, chosen on half 1, and those of half 1.
+    """
+
+    precisions: NDArray[np.float64]
+    settings: tuple[SegmentSettings, SegmentSettings]
+
+
+def scorer_of(cases: Sequence[Case], settings: SegmentSettings) -> Scorer:
+    """The scorer of these images for any thresholds of the grid; in this process."""
+    return Scorer(cases, settings, {"default": min(GRID["score_thresh"])}, processes=1)
 
 
 def choose(
-    cases: Sequence[Case], way: Way, settings: PostprocessSettings, fields: Sequence[str] = tuple(GRID), rounds: int = 2
-) -> PostprocessSettings:
-    """Thresholds by class that score best on these images, by coordinate descent on `map_iou` of each cell type.
+    scorer: Scorer,
+    cases: Sequence[Case],
+    images: Images,
+    settings: SegmentSettings,
+    fields: Sequence[str] = tuple(GRID),
+    by_class: bool = True,
+) -> SegmentSettings:
+    """Thresholds that score best on some of the images, by coordinate descent on `map_iou`.
 
     Of one field alone there is nothing to come back to, so it takes one round.
+
+    Args:
+        scorer: of all images.
+        cases: all images.
+        images: numbers of those to choose on.
+        settings: to start from.
+        fields: which thresholds of post-processing are chosen.
+        by_class: whether each cell type has thresholds of its own, or one value serves all, in the proportions of the full set.
     """
-    for cell_type in sorted(set(cell_types(cases))):
-        own = [case for case in cases if case[1].cell_type == cell_type]
-        for field in tuple(fields) * (rounds if len(fields) > 1 else 1):
-            tried = [(precisions(own, way, _with_class(settings, field, cell_type, value)).mean(), value) for value in GRID[field]]
-            settings = _with_class(settings, field, cell_type, max(tried)[1])
+    types = {int(i): cases[i].cell_type for i in images}
+    for cell_type in sorted(set(types.values())) if by_class else ["default"]:
+        own = [i for i, name in types.items() if not by_class or name == cell_type]
+        weights = image_weights([types[i] for i in own])
+        for field in tuple(fields) * (ROUNDS if len(fields) > 1 else 1):
+            tried = [_with_value(settings, field, cell_type, value) for value in GRID[field]]
+            scores = [float(weights @ scorer.scores(one, own)) for one in tried]
+            settings = max(zip(scores, GRID[field], tried, strict=True), key=lambda found: found[:2])[2]
     return settings
 
 
 def cross_fitted(
-    cases: Sequence[Case], fit: Callable[[Sequence[Case]], Way], start: PostprocessSettings, fields: Sequence[str] = tuple(GRID)
-) -> NDArray[np.float64]:
-    """`precisions` (images, T) in the order of the cases, with all that is chosen chosen on the other half of the fields of view.
+    cases: Sequence[Case],
+    halves: NDArray[np.int64],
+    fit: Callable[[Images], SegmentSettings],
+    fields: Sequence[str] = tuple(GRID),
+    by_class: bool = True,
+) -> CrossFitted:
+    """Score each half of the images with what is chosen on the other.
 
     Args:
-        cases: predictions and truth by image.
-        fit: the way that some cases suggest; it may choose what is not a threshold of post-processing.
-        start: thresholds to start from.
-        fields: which thresholds are chosen.
+        cases: the images.
+        halves: 0 or 1 for each of them (images,).
+        fit: the settings to start from that some images suggest; it may choose what is not a threshold of post-processing.
+        fields: see `choose`.
+        by_class: see `choose`.
     """
-    halves = np.array(halved(cases))
-    table = np.zeros((len(cases), len(THRESHOLDS)))
+    table, chosen = np.zeros((len(cases), len(THRESHOLDS))), []
     for half in (0, 1):
-        seen = [cases[i] for i in np.flatnonzero(halves == half)]
-        unseen = [cases[i] for i in np.flatnonzero(halves != half)]
-        way = fit(seen)
-        table[halves != half] = precisions(unseen, way, choose(seen, way, start, fields))
-    return table
+        unseen, seen = np.flatnonzero(halves == half), np.flatnonzero(halves != half)
+        start = fit(seen)
+        with scorer_of(cases, start) as scorer:
+            chosen.append(choose(scorer, cases, seen, start, fields, by_class))
+            table[unseen] = scorer.precisions(chosen[half], unseen.tolist())
+    return CrossFitted(table, (chosen[0], chosen[1]))
 
 
-def halved(cases: Sequence[Case]) -> list[int]:
-    """0 or 1 for each case, one for each field of view, cell types parted evenly."""
-    halves = make_folds([sample for _, sample in cases], 2, seed=1)
-    return [halves[sample.name] for _, sample in cases]
+def halved(samples: Sequence[Sample]) -> NDArray[np.int64]:
+    """0 or 1 for each image, one for each field of view, cell types parted evenly."""
+    halves = make_folds(samples, 2, seed=1)
+    return np.array([halves[sample.name] for sample in samples])
 
 
-def cell_types(cases: Sequence[Case]) -> list[str]:
-    """The cell type of each case."""
-    return [sample.cell_type or "" for _, sample in cases]
-
-
-def _with_class(settings: PostprocessSettings, field: str, cell_type: str, value: float) -> PostprocessSettings:
-    return settings.model_copy(update={field: getattr(settings, field) | {cell_type: value}})
+def _with_value(settings: SegmentSettings, field: str, cell_type: str, value: float) -> SegmentSettings:
+    own = settings.postprocess
+    changed = own.model_copy(update={field: getattr(own, field) | {cell_type: value}})
+    return settings.model_copy(update={"postprocess": changed})

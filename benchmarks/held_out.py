@@ -9,31 +9,25 @@ The thresholds printed at the end are chosen on all held-out images: they go wit
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import yaml
 from rich.progress import track
 
-from cross_fit import cell_types, choose, cross_fitted, precisions
-from somaseg.config import PostprocessSettings
+from cross_fit import choose, cross_fitted, halved, scorer_of
+from somaseg.config import SegmentSettings
 from somaseg.data.annotations import read_annotations
 from somaseg.data.groups import grouped
 from somaseg.data.images import read_image
 from somaseg.data.splits import make_folds
-from somaseg.instances import Instances, Prediction
 from somaseg.metrics import FULL_SET_IMAGES, summarise
 from somaseg.models.checkpoint import load_checkpoint, save_checkpoint
-from somaseg.postprocess import postprocess
 from somaseg.predict import load
+from somaseg.trials import Case
+from somaseg.tune import UNTYPED
 
 TERMS = "trained on competition data, for research and other non-commercial use; check the terms"
-
-
-def alone(predictions: Sequence[Prediction], settings: PostprocessSettings) -> Instances:
-    """The cells of one model."""
-    (prediction,) = predictions
-    return postprocess(prediction, settings)
 
 
 def main() -> None:
@@ -59,25 +53,27 @@ def main() -> None:
     if args.scale:
         detect = segmenter.model_settings.detect.model_copy(update={"scale": args.scale})
         segmenter.model_settings = segmenter.model_settings.model_copy(update={"detect": detect})
-    cases = [([segmenter.predict(read_image(s.image).array)], s) for s in track(held_out, "predicting")]
-    start = PostprocessSettings()
-    tables = {
-        "shipped starting values": precisions(cases, alone, start),
-        "cross-fitted": cross_fitted(cases, lambda seen: alone, start),
-    }
+    cases = [
+        Case(s.name, (segmenter.predict(read_image(s.image).array),), s.instances, s.cell_type or UNTYPED)
+        for s in track(held_out, "predicting")
+    ]
+    start, every = SegmentSettings(), range(len(cases))
+    with scorer_of(cases, start) as scorer:
+        chosen = choose(scorer, cases, np.arange(len(cases)), start).postprocess
+        tables = {
+            "shipped starting values": scorer.precisions(start, every),
+            "cross-fitted": cross_fitted(cases, halved(held_out), lambda seen: start).precisions,
+        }
     results = {}
     for name, table in tables.items():
-        result = summarise(table, cell_types(cases), FULL_SET_IMAGES)
+        result = summarise(table, [case.cell_type for case in cases], FULL_SET_IMAGES)
         results[name] = result.model_dump()
         whole = result.weighted
         assert whole is not None
-        print(
-            f"{name}: map_iou {result.weighted.value:.4f} [{result.weighted.low:.4f}, {result.weighted.high:.4f}] in full-set proportions"
-        )
+        print(f"{name}: map_iou {whole.value:.4f} [{whole.low:.4f}, {whole.high:.4f}] in full-set proportions")
         for cell_type, score in result.by_class.items():
             by_threshold = " ".join(f"{v:.3f}" for v in score.by_threshold)
             print(f"  {cell_type} ({score.images} images) {score.value:.4f} [{score.low:.4f}, {score.high:.4f}]; by IoU: {by_threshold}")
-    chosen = choose(cases, alone, start)
     print("thresholds chosen on all held-out images:", chosen.model_dump_json())
     if args.out:
         args.out.write_text(json.dumps({"scores": results, "postprocess": chosen.model_dump()}, indent=1))
