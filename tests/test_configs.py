@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from somaseg.config import X152, Config, ModelSettings, load_settings
+from somaseg.config import X152, Config, ModelSettings, RoundsSettings, load_settings, override
+from somaseg.rounds_state import member_configs
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -48,3 +49,13 @@ def test_what_a_preset_gives_can_be_replaced_singly() -> None:
     assert (other.backbone.trunk.kind, other.backbone.fpn_width) == ("timm", 256)
     with pytest.raises(ValueError, match="preset: found 'X101', expected one of X152"):
         ModelSettings.model_validate({"preset": "X101"})
+
+
+@pytest.mark.parametrize(("name", "members", "folds", "rounds"), [("full", 6, 3, 2), ("compact", 3, 1, 1)])
+def test_rounds(name: str, members: int, folds: int, rounds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CONFIGS.parent)  # from where the files name others
+    settings = load_settings(RoundsSettings, CONFIGS / "rounds" / f"{name}.yaml")
+    configs = member_configs(settings.members)
+    assert (len(configs), len({config.train.fold for config in configs.values()}), settings.rounds) == (members, folds, rounds)
+    assert all(override(config, settings.finetune).train.steps < config.train.steps for config in configs.values())
+    assert sum(settings.type_weights.values()) == 606

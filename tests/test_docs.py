@@ -49,8 +49,8 @@ def test_commands_and_python_of_the_readme_run(tmp_path, monkeypatch):
     Path("my-images").mkdir()
     iio.imwrite("my-images/culture.png", render(SynthSettings(size=(130, 176)), seed=1)[0])
     for words in COMMANDS:
-        # Training takes hours, and nobody's model_final.pth is here; the tests of training and of conversion run both on small data.
-        if words[0] not in ("train", "finetune") and words[:2] != ["weights", "convert"]:
+        # Training takes hours, and nobody's model_final.pth is here; the tests of training, rounds and conversion run them on small data.
+        if words[0] not in ("train", "finetune", "rounds") and words[:2] != ["weights", "convert"]:
             code = app(words, standalone_mode=False)
             assert not code or words[:2] == ["data", "check"], words  # there 1 says that it found something
     for code in blocks(README, "python"):

@@ -5,30 +5,25 @@ from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as iio
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-from scipy import ndimage
 from typer.testing import CliRunner
 
 pytest.importorskip("pytorch_lightning", reason="needs somaseg[train]")
 
 from blobs import CLASSES, BlobSegmenter
+from fields import FIELDS, annotated, field
 from somaseg import segment
 from somaseg.cli import app
 from somaseg.config import AugmentSettings, Config, PseudoTrainSettings, TrainSettings, ZoomSettings
 from somaseg.data.annotations import read_annotations
-from somaseg.data.samples import Sample
 from somaseg.data.writers import write_coco
 from somaseg.errors import InputError
-from somaseg.instances import Instances
 from somaseg.models.checkpoint import load_checkpoint
 from somaseg.targets import Target
 from somaseg.train import Trainer, fit, read_split
 from tiny import TINY
 
-FIELDS = range(6)
 RUN = Config(
     model=TINY.model_copy(update={"classes": CLASSES}),
     augment=AugmentSettings(size=ZoomSettings(side=64, factor=(1, 1))),
@@ -37,28 +32,6 @@ RUN = Config(
         pseudo=PseudoTrainSettings(weight=3, start=0.25, full=0.75, share=1),
     ),
 )  # fmt: skip
-
-
-def field(seed: int, shift: tuple[int, int] = (0, 0), noise: int = 0) -> NDArray[np.uint8]:
-    """A field of view with bright cells, as it looks when the stage comes back to it."""
-    random = np.random.default_rng(seed)
-    cells = 6000 * ndimage.gaussian_filter((random.random((200, 240)) < 0.002).astype(float), 4) * random.normal(size=(200, 240))
-    return np.roll(50 + cells + np.random.default_rng([seed, noise]).normal(size=cells.shape), shift, (0, 1)).clip(0, 255).astype(np.uint8)
-
-
-def annotated(folder: Path, grouped: bool) -> Path:
-    """One image a field, `field0` to `field5`, annotated, with groups or without."""
-    folder.mkdir()
-    samples = []
-    for number in FIELDS:
-        image = field(number)
-        iio.imwrite(folder / f"field{number}.png", image)
-        found, count = ndimage.label(image > 100)
-        cells = Instances.from_masks(np.stack([found == i for i in range(1, count + 1)]), CLASSES, [0] * count)
-        group = f"well {number}" if grouped else None
-        samples.append(Sample(folder / f"field{number}.png", cells, f"field{number}", group, cell_type="round"))
-    write_coco(samples, folder / "annotations.json")
-    return folder
 
 
 def pseudo_labelled(folder: Path, *near: Path) -> Path:

@@ -312,6 +312,37 @@ def pseudo(
     _finish(summary)
 
 
+@app.command()
+def rounds(
+    config: Annotated[Path, typer.Argument(help="Settings, such as configs/rounds_full.yaml.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder of everything; rounds that were stopped go on.")] = Path("rounds"),
+    stage: Annotated[str | None, typer.Option(help="Make this stage again and no other, such as pseudo-1.")] = None,
+    dry: Annotated[bool, typer.Option("--dry-run", help="Only show the plan, with estimates of time and disk.")] = False,
+    ray: Annotated[
+        str, typer.Option(help="Run tasks side by side: local for this machine, auto or an address for a Ray cluster; else in order.")
+    ] = "none",
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as pseudo.accept_agreement=0.7.")
+    ] = None,
+) -> None:
+    """Train members, label unlabelled images with them, and train them on, round by round; exit code 1 when a task fails."""
+    from somaseg.config import RoundsSettings, load_settings, override
+    from somaseg.rounds import run
+    from somaseg.rounds_report import plan_table
+    from somaseg.rounds_state import open_rounds
+
+    opened = open_rounds(override(load_settings(RoundsSettings, config), assignments or []), out, ray)
+    if dry:
+        console.print(plan_table(opened.rows()))
+        return
+    failures = run(opened, console, stage)
+    console.print(plan_table(opened.rows()))
+    for name, reason in failures.items():
+        console.print(f"failed: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"wrote {out / 'index.html'}", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if failures else 0)
+
+
 def _finish(summary: "RunSummary | PseudoSummary") -> None:
     console.print(summary.text(), markup=False, highlight=False, soft_wrap=True)
     if summary.failures:

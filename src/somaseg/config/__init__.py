@@ -19,6 +19,7 @@ from somaseg.config.model import (
 )
 from somaseg.config.postprocess import PostprocessSettings
 from somaseg.config.pseudo import PseudoSettings
+from somaseg.config.rounds import MemberSettings, Needs, RoundsSettings
 from somaseg.config.training import (
     AdamWSettings,
     AugmentSettings,
@@ -84,8 +85,10 @@ __all__ = [
     "FuseSettings",
     "HeadSettings",
     "InputSettings",
+    "MemberSettings",
     "ModelSettings",
     "MultiStepSchedule",
+    "Needs",
     "PasteSettings",
     "PostprocessSettings",
     "PredictSettings",
@@ -93,6 +96,7 @@ __all__ = [
     "PseudoSettings",
     "PseudoTrainSettings",
     "ResNeXtSettings",
+    "RoundsSettings",
     "RpnSettings",
     "SegmentSettings",
     "Settings",
