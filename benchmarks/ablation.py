@@ -62,6 +62,7 @@ RAW = PostprocessSettings(steps=("screen", "box_nms", "paste"), box_nms_iou=0.5,
 WAYS = {
     "raw": Way(RAW, ("score_thresh",), by_class=False),
     "voted": Way(RAW.model_copy(update={"steps": ("vote", *RAW.steps)}), ("score_thresh",)),
+    "scores": Way(PostprocessSettings(), ("score_thresh",)),
     "full": Way(PostprocessSettings()),
 }
 
@@ -73,7 +74,8 @@ class Row(Settings):
         name: of the row.
         predictions: folders of `somaseg predict`, one a model, the best one first.
         postprocess: "raw" is what a detector without any of our steps gives (least score, box NMS, mask at .5, one least score for all);
-            "voted" gives all cells the class of the image, and each class its least score; "full" is what the product does.
+            "voted" gives all cells the class of the image, and each class its least score; "full" is what the product does,
+            and "scores" the same with no other thresholds chosen than least scores.
         fuse: how several models are fused.
         rescored: whether each model's scores are multiplied by its `map_iou` on the images that thresholds are chosen on, over that of the
             best model for the class.
@@ -82,7 +84,7 @@ class Row(Settings):
 
     name: str
     predictions: tuple[Path, ...] = Field(min_length=1)
-    postprocess: Literal["raw", "voted", "full"] = "full"
+    postprocess: Literal["raw", "voted", "scores", "full"] = "full"
     fuse: FuseSettings = FuseSettings()
     rescored: bool = False
     against: str | None = None
@@ -91,8 +93,8 @@ class Row(Settings):
     def _fusion_needs_models(self) -> Self:
         if len(self.predictions) == 1 and {"fuse", "rescored"} & self.model_fields_set:
             raise ValueError("fuse and rescored are for several models: give several folders of predictions, or leave them out")
-        if len(self.predictions) > 1 and self.postprocess != "full":
-            raise ValueError("fused cells go through the steps that `fuse` lists: leave postprocess out")
+        if len(self.predictions) > 1 and self.postprocess in ("raw", "voted"):
+            raise ValueError("fused cells go through the steps that `fuse` lists: give postprocess full or scores")
         return self
 
 

@@ -67,7 +67,11 @@ def forest_figure(lines: Sequence[Line]) -> Figure:
     labels = [f"{numbers[line.name]}  {line.name}   (on {numbers[line.against or '']})" for line, _ in shown]
     panels[0].set_yticks(range(len(shown)), labels)
     panels[0].invert_yaxis()
-    figure.supxlabel("difference in map_iou to the row that it builds on, 95 % interval; open: the interval holds 0", fontsize=9, color=INK)
+    figure.supxlabel(
+        "difference in map_iou to the row that it builds on, 95 % interval; open: the interval holds 0; scales differ",
+        fontsize=9,
+        color=INK,
+    )
     return figure
 
 
