@@ -40,6 +40,7 @@ MEMBER = Config(
 )  # fmt: skip
 NOTHING_IS_SURE = {"ignore_score": 0, "accept_score": 0, "accept_mask_prob": 0, "accept_agreement": 0, "min_area": 0}
 STAGES = [stage.name for stage in make_plan(1)]
+FOLD = 1  # holds out field0, which an unlabelled image shows too
 
 
 def rounds_file(folder: Path, **changes: Any) -> Path:
@@ -53,7 +54,7 @@ def rounds_file(folder: Path, **changes: Any) -> Path:
     settings = {
         "annotations": [str(folder / "known")],
         "unlabelled": [str(folder / "unlabelled")],
-        "members": {name: {"config": str(folder / "member.yaml"), "seed": seed} for seed, name in enumerate("ab")},
+        "members": {name: {"config": str(folder / "member.yaml"), "fold": FOLD, "seed": seed} for seed, name in enumerate("ab")},
         "pseudo": NOTHING_IS_SURE,
         "finetune": ["train.steps=3"],
         "shards": 2,
@@ -92,10 +93,10 @@ def test_a_round_from_data_to_an_ensemble(ended: Path) -> None:
         assert (about.provenance["step"], about.config.train.seed, about.provenance["held_out"]) == (steps, 0, 2)
     start = file_sha256(out / "train-0" / "a" / "last.safetensors")
     assert start in about.provenance["start"]
-    # The members hold out two fields; an unlabelled image of one of them was not trained on.
-    held_out = {path.stem for path in (out / "score-1" / "a").glob("*.npz")}
-    assert len(held_out) == 2
-    assert about.provenance["pseudo_images"] == (1 if "field0" in held_out else 2)
+    # Of two pseudo-labelled images one shows a field that the members hold out: it was not trained on.
+    assert {path.stem for path in (out / "score-1" / "a").glob("*.npz")} == {"field0", "field3"}
+    assert json.loads((out / "pseudo-1" / "run.json").read_text())["images"] == 2
+    assert about.provenance["pseudo_images"] == 1
     scores = json.loads((out / "score-1" / "scores.json").read_text())
     assert set(scores["members"]) == {"a", "b"}
     best = max((0, 1), key=lambda r: json.loads((out / f"score-{r}" / "scores.json").read_text())["fused"]["overall"]["value"])
@@ -148,10 +149,20 @@ def test_one_stage_again(ended: Path, tmp_path: Path) -> None:
     left = dict(zip(STAGES, ("done", "done", "done", "done", "open", "open", "open"), strict=True))
     assert states(ended) == left
     assert not (ended / "out" / "train-1").exists()
-    assert "train-1 has not ended" in str(rounds(ended, "--stage", "score-1").exception)
+    assert "reads train-1, which is not begun" in str(rounds(ended, "--stage", "score-1").exception)
     assert "no such stage: give one of train-0" in str(rounds(ended, "--stage", "polish").exception)
     assert rounds(ended).exit_code == 0
     assert members(ended) == before
+
+
+def test_a_stage_that_cannot_be_made_is_not_deleted(ended: Path) -> None:
+    before = states(ended)
+    for words, problem in (
+        (("--stage", "score-1", "--set", "pseudo.max_cells=999"), "reads train-1, which is made from other settings"),
+        (("--stage", "predict-2", "--set", "rounds=2"), "predict-2: is not needed: the round before gained no more than chance"),
+    ):
+        assert problem in str(rounds(ended, *words).exception)
+    assert states(ended) == before == dict.fromkeys(STAGES, "done")
 
 
 def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(ended: Path, tmp_path: Path) -> None:
@@ -186,11 +197,14 @@ def test_a_task_that_fails_is_named_and_the_others_are_kept(tmp_path: Path) -> N
     assert rounds(tmp_path).exit_code == 0
 
 
-def test_what_cannot_be_used_is_named(ended: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_used_is_named_before_anything_is_done(ended: Path, tmp_path: Path) -> None:
     trained = str(ended / "out" / "train-0" / "a" / "last.safetensors")
     config = str(tmp_path / "member.yaml")
     for changes, words in (
-        ({"members": {"a": {"weights": trained, "fold": 1}}}, "members.a.fold: is 1, but the fold that .* never saw is 0"),
+        ({"members": {"a": {"weights": trained}}}, "members.a.fold: is 0 of 3 .*, but the fold that .* never saw is 1 of 3"),
+        ({"members": {"a": {"config": config, "overrides": [f"train.init={trained}"]}}}, "members.a.fold: is 0 .* never saw is 1"),
+        ({"members": {"a": {"config": config, "fold": 3}}}, "members.a.fold: is 3, but train.folds is 3: give 0 to 2"),
+        ({"type_weights": {"long": 1}}, "type_weights: names .*long.*, but there are held-out images of 'round'"),
         ({"members": {"a": {"weights": trained, "config": config}}}, "members.a.*give config.*or weights"),
         ({"members": {"a": {"config": config}, "b": {"config": config, "overrides": ["train.folds=4"]}}}, "members.b: train.folds is 4"),
         ({"unlabelled": []}, "unlabelled is empty"),
@@ -200,14 +214,18 @@ def test_what_cannot_be_used_is_named(ended: Path, tmp_path: Path) -> None:
         rounds_file(tmp_path)
         (tmp_path / "copy").mkdir(exist_ok=True)
         iio.imwrite(tmp_path / "copy" / "other.png", field(97))
-        ran = rounds(tmp_path, "--dry-run", **changes)
-        assert isinstance(ran.exception, InputError)
-        assert re.search(words, str(ran.exception)), ran.exception
+        for mode in ((), ("--dry-run",)):
+            ran = rounds(tmp_path, *mode, **changes)
+            assert isinstance(ran.exception, InputError)
+            assert re.search(words, str(ran.exception)), ran.exception
+    (tmp_path / "known" / "field5.png").unlink()  # of a training image
+    assert "field5.png: no such image" in str(rounds(tmp_path).exception)
+    assert not (tmp_path / "out").exists()
 
 
 def test_given_weights_stand_for_the_first_training(ended: Path, tmp_path: Path) -> None:
     trained = ended / "out" / "train-0"
-    given = {name: {"weights": str(trained / name / "last.safetensors"), "seed": seed} for seed, name in enumerate("ab")}
+    given = {name: {"weights": str(trained / name / "last.safetensors"), "fold": FOLD, "seed": seed} for seed, name in enumerate("ab")}
     ran = rounds(tmp_path, members=given, rounds=0)
     assert ran.exit_code == 0, ran.output
     assert not (tmp_path / "out" / "train-0").exists()

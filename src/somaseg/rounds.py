@@ -26,7 +26,7 @@ from somaseg.from_predictions import read_runs
 from somaseg.provenance import file_sha256
 from somaseg.pseudo_groups import read_annotated
 from somaseg.rounds_plan import Record, Stage, dependents
-from somaseg.rounds_report import Labelled, page
+from somaseg.rounds_report import STATES, Labelled, page
 from somaseg.rounds_state import RECORD, WEIGHTS, Rounds
 from somaseg.rounds_tasks import score_round
 from somaseg.tasks import Task, run_tasks
@@ -49,6 +49,7 @@ def run(rounds: Rounds, console: Console, only: str | None = None) -> dict[str, 
     Raises:
         InputError: when the settings or files cannot be used, or a stage was made from other settings than these.
     """
+    rounds.rows()  # goes through all that is given, so that what cannot be used is found now, not after days of training
     if only is not None:
         _forget(rounds, only)
     for stage in rounds.plan:
@@ -60,9 +61,6 @@ def run(rounds: Rounds, console: Console, only: str | None = None) -> dict[str, 
                 f"{rounds.out / stage.name}: was made from other settings: take these back, give another --out, or make it again "
                 f"with --stage {stage.name}, which deletes it and all that was made from it"
             )
-        missing = [name for name in stage.after if rounds.states()[name] != "done" and name not in rounds.skipped()]
-        if missing:
-            raise InputError(f"--stage {only}: {missing[0]} has not ended, which it reads: run that first")
         console.rule(stage.name, align="left")
         if failures := _make(rounds, stage, console):
             return failures
@@ -70,9 +68,15 @@ def run(rounds: Rounds, console: Console, only: str | None = None) -> dict[str, 
 
 
 def _forget(rounds: Rounds, name: str) -> None:
-    names = [stage.name for stage in rounds.plan]
-    if name not in names:
-        raise InputError(f"--stage {name}: no such stage: give one of {', '.join(names)}")
+    """Delete a stage and what was made from it, unless it cannot be made."""
+    after, now, skipped = {stage.name: stage.after for stage in rounds.plan}, rounds.states(), rounds.skipped()
+    if name not in after:
+        raise InputError(f"--stage {name}: no such stage: give one of {', '.join(after)}")
+    if name in skipped:
+        raise InputError(f"--stage {name}: is {STATES['skipped']}: give an earlier stage, after which it may be needed")
+    missing = [one for one in after[name] if now[one] != "done" and one not in skipped]
+    if missing:
+        raise InputError(f"--stage {name}: reads {missing[0]}, which is {STATES[now[missing[0]]]}: run that first")
     for one in dependents(rounds.plan, name):
         (rounds.out / "stages" / f"{one}.json").unlink(missing_ok=True)
         shutil.rmtree(rounds.out / one, ignore_errors=True)

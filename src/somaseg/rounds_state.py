@@ -1,5 +1,6 @@
 """What rounds of self-training are made of and how far they are, as their folder says."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from somaseg.config import Config, MemberSettings, RoundsSettings, load_settings, override
+from somaseg.config import Config, MemberSettings, RoundsSettings, TrainSettings, load_settings, override
 from somaseg.data.images import find_images, image_stem
 from somaseg.data.samples import Sample
 from somaseg.errors import InputError
@@ -17,7 +18,7 @@ from somaseg.models.checkpoint import read_about
 from somaseg.rounds_plan import Kept, Record, Stage, State, Work, disk, keep_best, keys, make_plan, seconds, seed_spread, skipped, states
 from somaseg.rounds_report import RoundScores, StageRow, score
 from somaseg.train import read_split
-from somaseg.weights_files import weights_path
+from somaseg.weights_files import shipped_names, weights_path
 
 RECORD = TypeAdapter(Record)
 WEIGHTS = "last.safetensors"
@@ -64,15 +65,20 @@ class Rounds:
         """The images of a person that members never see, by fold.
 
         Raises:
-            InputError: when the file of one is missing.
+            InputError: when the file of an annotated image is missing, or the cell type of a held-out one has no weight.
         """
-        found = {}
+        found: dict[int, list[Sample]] = {}
         for name, member in self.settings.members.items():
             if member.fold not in found:
-                found[member.fold] = read_split(self.configs[name], self.settings.annotations)[1]
-        for sample in (sample for samples in found.values() for sample in samples):
-            if not sample.image.is_file():
-                raise InputError(f"{sample.image}: no such image: put it where its annotations say, rounds are scored on it")
+                training, found[member.fold] = read_split(self.configs[name], self.settings.annotations)
+                for sample in (*training, *found[member.fold]):
+                    if not sample.image.is_file():
+                        raise InputError(f"{sample.image}: no such image: put it where its annotations say")
+        types, weights = {sample.cell_type or "" for samples in found.values() for sample in samples}, self.settings.type_weights
+        if weights and (without := sorted(types - weights.keys())):
+            raise InputError(
+                f"type_weights: names {sorted(weights)}, but there are held-out images of {without[0]!r}: give it a weight too"
+            )
         return found
 
     @cached_property
@@ -85,12 +91,13 @@ class Rounds:
         config = self.configs[name]
         if number == 0:
             return config
-        return override(config, [*self.settings.finetune, f"train.init={self.weights(name, number - 1)}"])
+        return override(config, [*self.settings.finetune, f"train.init={json.dumps(str(self.weights(name, number - 1)))}"])
 
     def weights(self, name: str, number: int) -> Path:
         """Where the weights of a member are after a round."""
-        given = self.settings.members[name].weights
-        return weights_path(given) if given is not None and number == 0 else (self.out / f"train-{number}" / name / WEIGHTS).resolve()
+        given = self.settings.members[name].weights if number == 0 else None
+        path = self.out / f"train-{number}" / name / WEIGHTS if given is None else weights_path(given)
+        return path.resolve()
 
     def records(self) -> dict[str, Record]:
         """What is on disk, by stage."""
@@ -185,20 +192,21 @@ def member_configs(members: Mapping[str, MemberSettings]) -> dict[str, Config]:
     """Settings of each member's first training: its file's, or those that its weights carry, with its own on top.
 
     Raises:
-        InputError: when a file cannot be used, weights saw the fold, or members are split into folds or named classes in different ways.
+        InputError: when a file cannot be used, there is no such fold, weights saw it, or members are split into folds or named classes in
+            different ways.
     """
     found: dict[str, Config] = {}
     for name, member in members.items():
         if member.weights is not None:
-            about = read_about(weights_path(member.weights))
-            seen = about.provenance.get("fold", member.fold)
-            if seen != member.fold:
-                raise InputError(f"members.{name}.fold: is {member.fold}, but the fold that {member.weights} never saw is {seen}")
-            base = about.config
+            base = read_about(weights_path(member.weights)).config
         else:
             assert member.config is not None  # one of the two is given
             base = load_settings(Config, member.config)
         found[name] = override(base, [*member.overrides, f"train.fold={member.fold}", f"train.seed={member.seed}"])
+        folds = found[name].train.folds
+        if member.fold >= folds:
+            raise InputError(f"members.{name}.fold: is {member.fold}, but train.folds is {folds}: give 0 to {folds - 1}")
+        _check_unseen(name, member.weights or found[name].train.init, found[name].train)
     (first, one), *others = found.items()
     for name, config in others:
         for field, own, theirs in (
@@ -209,6 +217,20 @@ def member_configs(members: Mapping[str, MemberSettings]) -> dict[str, Config]:
             if own != theirs:
                 raise InputError(f"members.{name}: {field} is {own}, that of {first} is {theirs}: members must agree on it")
     return found
+
+
+def _check_unseen(name: str, weights: str, train: TrainSettings) -> None:
+    """Refuse weights that learned from what the member holds out, which would be scored too high; those without a fold are taken."""
+    if weights not in shipped_names() and not Path(weights).is_file():
+        return  # also words such as imagenet; whoever reads the weights says that they are missing
+    about = read_about(weights_path(weights))
+    theirs = about.config.train.model_copy(update={"fold": about.provenance.get("fold")})
+    own, other = (f"{t.fold} of {t.folds} (seed_of_folds {t.seed_of_folds})" for t in (train, theirs))
+    if theirs.fold is not None and own != other:
+        raise InputError(
+            f"members.{name}.fold: is {own}, but the fold that {weights} never saw is {other}: give weights of that fold; if they saw none "
+            "of these annotations, train the member from them with `somaseg train`, and give what comes of it as `weights`"
+        )
 
 
 def open_rounds(settings: RoundsSettings, out: Path, ray: str = "none") -> Rounds:
