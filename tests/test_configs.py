@@ -59,3 +59,10 @@ def test_rounds(name: str, members: int, folds: int, rounds: int, monkeypatch: p
     assert (len(configs), len({config.train.fold for config in configs.values()}), settings.rounds) == (members, folds, rounds)
     assert all(override(config, settings.finetune).train.steps < config.train.steps for config in configs.values())
     assert sum(settings.type_weights.values()) == 606
+
+
+def test_no_member_of_the_full_run_starts_from_a_pool_with_its_held_out_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CONFIGS.parent)
+    configs = member_configs(load_settings(RoundsSettings, CONFIGS / "rounds" / "full.yaml").members)
+    assert {config.train.init for config in configs.values()} == {f"runs/pool_fold{fold}/last.safetensors" for fold in range(3)}
+    assert all(config.train.init == f"runs/pool_fold{config.train.fold}/last.safetensors" for config in configs.values())
