@@ -355,7 +355,7 @@ def test_one_model_is_not_a_folder_of_several(members, tmp_path):
 
 @pytest.mark.parametrize("name", ["no_such_weights", "no/such/file.safetensors", ""])
 def test_load_what_is_not_there(name):
-    with pytest.raises(InputError, match=r"no such weights: give a \.safetensors file .*: default"):
+    with pytest.raises(InputError, match=r"no such weights: give a \.safetensors file .*: best, default"):
         load(name)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from filelock import FileLock
 from typer.testing import CliRunner, Result
 
 pytest.importorskip("pytorch_lightning", reason="needs somaseg[train]")
@@ -127,6 +128,15 @@ def test_a_changed_setting_is_not_mixed_with_what_was_made_before(ended: Path) -
     assert "pseudo-1: was made from other settings" in str(asked.exception)
     assert "--stage pseudo-1" in str(asked.exception)
     assert states(ended) == dict.fromkeys(STAGES, "done")
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with FileLock(tmp_path / "out" / ".lock"):
+        ran = rounds(tmp_path)
+    assert isinstance(ran.exception, InputError)
+    assert "out: is in use by other rounds" in str(ran.exception)
+    assert states(tmp_path) == dict.fromkeys(STAGES, "open")
 
 
 def test_a_plan_is_shown_and_nothing_is_done(tmp_path: Path) -> None:

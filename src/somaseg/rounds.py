@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import orjson
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from somaseg import pseudo
@@ -47,9 +48,18 @@ def run(rounds: Rounds, console: Console, only: str | None = None) -> dict[str, 
         What went wrong with tasks, by their names; the stages after it have not been run.
 
     Raises:
-        InputError: when the settings or files cannot be used, or a stage was made from other settings than these.
+        InputError: when the settings or files cannot be used, a stage was made from other settings than these, or others run in the folder.
     """
     rounds.rows()  # goes through all that is given, so that what cannot be used is found now, not after days of training
+    rounds.out.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(rounds.out / ".lock", timeout=0):  # the system lets go of it when the process is killed
+            return _run(rounds, console, only)
+    except Timeout:
+        raise InputError(f"{rounds.out}: is in use by other rounds: wait for them or stop them, or give another --out") from None
+
+
+def _run(rounds: Rounds, console: Console, only: str | None) -> dict[str, str]:
     if only is not None:
         _forget(rounds, only)
     for stage in rounds.plan:
