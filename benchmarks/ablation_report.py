@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 
 from somaseg.evaluation_report import COLOURS, INK
 from somaseg.metrics import MapIou, Score
-from somaseg.tuning import headline
 
 NAMES = {"": "all", "cort": "cort", "shsy5y": "shsy5y", "astro": "astro"}
 """Columns, by cell type; all of them, in the proportions of the full set, come first."""
@@ -40,9 +39,9 @@ def tables(lines: Sequence[Line]) -> str:
     overall = ["| | | map_iou | 95 % | builds on | difference | 95 % | ms |", "|---|---|---|---|---|---|---|---|"]
     by_class = [f"| | | {' | | '.join(list(NAMES.values())[1:])} | |", "|---" * (2 * len(NAMES)) + "|"]
     for line in lines:
-        score, first = headline(line.score), f"| {numbers[line.name]} | {line.name} |"
+        score, first = line.score.headline, f"| {numbers[line.name]} | {line.name} |"
         base = "" if line.against is None else numbers[line.against]
-        change = ("", "") if line.difference is None else _change(headline(line.difference))
+        change = ("", "") if line.difference is None else _change(line.difference.headline)
         overall.append(
             f"{first} {_number(score.value)} | {_interval(score)} | {base} | {change[0]} | {change[1]} | {line.milliseconds:.1f} |"
         )
@@ -62,7 +61,7 @@ def forest_figure(lines: Sequence[Line]) -> Figure:
     figure = Figure(figsize=(13, 0.36 * len(shown) + 1.3), layout="constrained")
     panels = figure.subplots(1, len(NAMES), sharey=True, squeeze=False)[0]
     for (name, title), axes in zip(NAMES.items(), panels, strict=True):
-        _forest(axes, [difference.by_class[name] if name else headline(difference) for _, difference in shown], COLOUR_OF[name])
+        _forest(axes, [difference.by_class[name] if name else difference.headline for _, difference in shown], COLOUR_OF[name])
         axes.set_title(title, loc="left", color=INK, fontsize=10, fontweight="bold")
     labels = [f"{numbers[line.name]}  {line.name}   (on {numbers[line.against or '']})" for line, _ in shown]
     panels[0].set_yticks(range(len(shown)), labels)

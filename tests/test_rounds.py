@@ -28,7 +28,7 @@ from somaseg.models.checkpoint import read_about
 from somaseg.predict import load
 from somaseg.provenance import file_sha256
 from somaseg.rounds_plan import make_plan
-from somaseg.rounds_state import open_rounds
+from somaseg.rounds_state import Rounds
 from tiny import TINY
 
 MEMBER = Config(
@@ -70,7 +70,7 @@ def rounds(folder: Path, *words: str, **changes: Any) -> Result:
 
 def states(folder: Path) -> dict[str, str]:
     settings = RoundsSettings.model_validate(yaml.safe_load((folder / "rounds.yaml").read_text()))
-    return dict(open_rounds(settings, folder / "out").states())
+    return dict(Rounds(settings, folder / "out").states())
 
 
 def members(folder: Path) -> dict[str, str]:

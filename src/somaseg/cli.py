@@ -314,7 +314,7 @@ def pseudo(
 
 @app.command()
 def rounds(
-    config: Annotated[Path, typer.Argument(help="Settings, such as configs/rounds_full.yaml.", show_default=False)],
+    config: Annotated[Path, typer.Argument(help="Settings, such as configs/rounds/full.yaml.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder of everything; rounds that were stopped go on.")] = Path("rounds"),
     stage: Annotated[str | None, typer.Option(help="Make this stage again and no other, such as pseudo-1.")] = None,
     dry: Annotated[bool, typer.Option("--dry-run", help="Only show the plan, with estimates of time and disk.")] = False,
@@ -329,9 +329,9 @@ def rounds(
     from somaseg.config import RoundsSettings, load_settings, override
     from somaseg.rounds import run
     from somaseg.rounds_report import plan_table
-    from somaseg.rounds_state import open_rounds
+    from somaseg.rounds_state import Rounds
 
-    opened = open_rounds(override(load_settings(RoundsSettings, config), assignments or []), out, ray)
+    opened = Rounds(override(load_settings(RoundsSettings, config), assignments or []), out, ray)
     if dry:
         console.print(plan_table(opened.rows()))
         return

@@ -48,7 +48,7 @@ def precision_figure(map_iou: MapIou) -> Figure:
             linewidth=1.8,
             label=_legend(name, score),
         )
-    together = map_iou.weighted or map_iou.overall
+    together = map_iou.headline
     name = "weighted by cell type" if map_iou.weighted else "all images"
     axes.plot(map_iou.thresholds, together.by_threshold, color=INK, linewidth=2.6, linestyle=(0, (4, 2)), label=_legend(name, together))
     axes.set_xlim(map_iou.thresholds[0] - 0.01, map_iou.thresholds[-1] + 0.01)

@@ -147,6 +147,11 @@ class MapIou(Result):
     weights: dict[str, float] | None
     thresholds: tuple[float, ...] = THRESHOLDS
 
+    @property
+    def headline(self) -> Score:
+        """The one number: weighted by cell type where it is."""
+        return self.weighted or self.overall
+
 
 def map_iou(
     pairs: Sequence[tuple[Instances, Instances]],

@@ -24,14 +24,13 @@ from somaseg.config import PseudoRunSettings
 from somaseg.errors import InputError
 from somaseg.export import write_atomic
 from somaseg.from_predictions import read_runs
-from somaseg.provenance import file_sha256
 from somaseg.pseudo_groups import read_annotated
 from somaseg.rounds_plan import Record, Stage, dependents
 from somaseg.rounds_report import STATES, Labelled, page
 from somaseg.rounds_state import RECORD, WEIGHTS, Rounds
 from somaseg.rounds_tasks import score_round
 from somaseg.tasks import Task, run_tasks
-from somaseg.weights_files import SUFFIX, SUMS
+from somaseg.weights_files import SUFFIX, SUMS, sums_text
 
 TASKS = "somaseg.rounds_tasks"
 
@@ -196,10 +195,8 @@ def _final(rounds: Rounds) -> dict[str, str]:
     assert kept is not None  # every round has been scored
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    sums = []
-    for number, name in enumerate(rounds.settings.members, start=1):  # the first of their names leads
-        copy = folder / f"{number}_{name}{SUFFIX}"
+    copies = [folder / f"{number}_{name}{SUFFIX}" for number, name in enumerate(rounds.settings.members, start=1)]  # the first leads
+    for name, copy in zip(rounds.settings.members, copies, strict=True):
         shutil.copyfile(rounds.weights(name, kept.best), copy)
-        sums.append(f"{file_sha256(copy)}  {copy.name}\n")
-    write_atomic(folder / SUMS, "".join(sums).encode())
+    write_atomic(folder / SUMS, sums_text(copies).encode())
     return {}

@@ -38,11 +38,6 @@ class RoundScores(Result):
     fused: MapIou
 
 
-def score(result: MapIou) -> Score:
-    """The score that rounds are compared by: in the proportions of the cell types where they are given."""
-    return result.weighted or result.overall
-
-
 @dataclass(frozen=True)
 class StageRow:
     """A stage of the plan.
@@ -130,7 +125,7 @@ def page(
         weighted=bool(scores) and scores[0].fused.weighted is not None,
         held_out=scores[0].fused.overall.images if scores else 0,
         best=best,
-        best_score=None if best is None else score(scores[best].fused),
+        best_score=None if best is None else scores[best].fused.headline,
         spread=spread,
         chart=_chart(scores) if scores else "",
         fates=FATES,
@@ -158,7 +153,7 @@ def size(count: int) -> str:
 
 def _score_rows(scores: RoundScores, types: Sequence[str]) -> list[tuple[str, Score, list[Score | None]]]:
     results = {**scores.members, "all members, fused": scores.fused}
-    return [(name, score(result), [result.by_class.get(one) for one in types]) for name, result in results.items()]
+    return [(name, result.headline, [result.by_class.get(one) for one in types]) for name, result in results.items()]
 
 
 def _chart(scores: Sequence[RoundScores]) -> str:
@@ -167,9 +162,9 @@ def _chart(scores: Sequence[RoundScores]) -> str:
     axes = figure.subplots()
     rounds = np.arange(len(scores))
     for number, name in enumerate(scores[0].members):
-        own = [score(one.members[name]).value for one in scores]
+        own = [one.members[name].headline.value for one in scores]
         axes.plot(rounds, own, color="#8a93a5", linewidth=1, marker="o", markersize=4, label=None if number else "each member")
-    fused = [score(one.fused) for one in scores]
+    fused = [one.fused.headline for one in scores]
     values = np.array([one.value for one in fused])
     around = [values - [one.low for one in fused], [one.high for one in fused] - values]
     axes.errorbar(rounds, values, around, color="#0072B2", linewidth=2, marker="s", markersize=6, capsize=4, label="fused, 95 % interval")

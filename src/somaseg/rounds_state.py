@@ -16,7 +16,7 @@ from somaseg.errors import InputError
 from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.models.checkpoint import read_about
 from somaseg.rounds_plan import Kept, Record, Stage, State, Work, disk, keep_best, keys, make_plan, seconds, seed_spread, skipped, states
-from somaseg.rounds_report import RoundScores, StageRow, score
+from somaseg.rounds_report import RoundScores, StageRow
 from somaseg.train import read_split
 from somaseg.weights_files import shipped_names, weights_path
 
@@ -33,14 +33,17 @@ class Rounds:
     Attributes:
         settings: of the rounds.
         out: the folder of everything.
-        configs: settings of each member's first training, by name; see `member_configs`.
         ray: where tasks run; see `run_tasks`.
     """
 
     settings: RoundsSettings
     out: Path
-    configs: Mapping[str, Config]
     ray: str = "none"
+
+    @cached_property
+    def configs(self) -> dict[str, Config]:
+        """Settings of each member's first training, by name; see `member_configs`."""
+        return member_configs(self.settings.members)
 
     @cached_property
     def plan(self) -> tuple[Stage, ...]:
@@ -134,12 +137,12 @@ class Rounds:
     def spread(self) -> float:
         """Standard deviation between seeds of the members' first scores; 0 where no fold has two."""
         first = self.scores()[0]
-        return seed_spread([score(result).value for result in first.members.values()], [m.fold for m in self.settings.members.values()])
+        return seed_spread([result.headline.value for result in first.members.values()], [m.fold for m in self.settings.members.values()])
 
     def kept(self) -> Kept | None:
         """Which round to keep so far; None before one is scored."""
         scored = self.scores()
-        return keep_best([score(one.fused).value for one in scored], self.spread()) if scored else None
+        return keep_best([one.fused.headline.value for one in scored], self.spread()) if scored else None
 
     def skipped(self) -> tuple[str, ...]:
         """Stages of rounds that are not needed, since the one before gained no more than chance."""
@@ -231,12 +234,3 @@ def _check_unseen(name: str, weights: str, train: TrainSettings) -> None:
             f"members.{name}.fold: is {own}, but the fold that {weights} never saw is {other}: give weights of that fold; if they saw none "
             "of these annotations, train the member from them with `somaseg train`, and give what comes of it as `weights`"
         )
-
-
-def open_rounds(settings: RoundsSettings, out: Path, ray: str = "none") -> Rounds:
-    """Rounds in a folder, which may have been begun.
-
-    Raises:
-        InputError: see `member_configs`.
-    """
-    return Rounds(settings, out, member_configs(settings.members), ray)

@@ -141,7 +141,7 @@ class SaveBest(pl.Callback):
         types = [t for _, _, t in pl_module.scored]
         weights = {t: FULL_SET_IMAGES[t] for t in set(types)} if set(types) <= set(FULL_SET_IMAGES) else None
         result = map_iou([(found, truth) for found, truth, _ in pl_module.scored], types, weights, draws=100)
-        value = (result.weighted or result.overall).value
+        value = result.headline.value
         pl_module.log("map_iou", value, prog_bar=True, sync_dist=False)
         pl_module.log_dict({f"map_iou_{t or 'all'}": s.value for t, s in result.by_class.items()})
         if trainer.is_global_zero:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from somaseg.config import SegmentSettings
-from somaseg.metrics import FULL_SET_IMAGES, MapIou, Result, Score, summarise
+from somaseg.metrics import FULL_SET_IMAGES, MapIou, Result, summarise
 from somaseg.search import Search, Studies, Study, Values, class_means
 from somaseg.thresholds import Threshold, Trial, thresholds, with_values
 from somaseg.trials import Case, Scorer
@@ -73,7 +73,7 @@ class Tuned(Result):
     @property
     def is_sure(self) -> bool:
         """Whether the 95 % interval of the gain lies above 0, and there are enough images for one."""
-        return self.images >= FEWEST_IMAGES and headline(self.gain).low > 0
+        return self.images >= FEWEST_IMAGES and self.gain.headline.low > 0
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,6 @@ def image_weights(cell_types: Sequence[str]) -> NDArray[np.float64]:
 def summary(precisions: NDArray[np.float64], cell_types: Sequence[str]) -> MapIou:
     """`metrics.summarise`, in the proportions of `image_weights`."""
     return summarise(precisions, cell_types, FULL_SET_IMAGES if set(cell_types) == set(FULL_SET_IMAGES) else None)
-
-
-def headline(score: MapIou) -> Score:
-    """The one number: weighted by cell type where it is."""
-    return score.weighted or score.overall
 
 
 def choose(tuning: Tuning, images: Sequence[int], scorer: Scorer, study: Study, done: Callable[[], None] = lambda: None) -> Found:

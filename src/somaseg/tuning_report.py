@@ -10,12 +10,12 @@ from rich.table import Table
 from somaseg.evaluation_report import COLOURS, INK
 from somaseg.metrics import Score
 from somaseg.thresholds import Threshold
-from somaseg.tuning import FEWEST_IMAGES, Found, Tuned, headline
+from somaseg.tuning import FEWEST_IMAGES, Found, Tuned
 
 
 def verdict(tuned: Tuned) -> str:
     """The scores, and whether the gain is more than chance, a line a fact."""
-    start, fitted, gain = headline(tuned.start), headline(tuned.cross_fitted), headline(tuned.gain)
+    start, fitted, gain = tuned.start.headline, tuned.cross_fitted.headline, tuned.gain.headline
     proportions = ", cell types in the proportions of the competition's full set" if tuned.start.weighted else ""
     sure = (
         "The gain is outside the noise."

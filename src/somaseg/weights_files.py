@@ -1,9 +1,11 @@
 """Which files weights are: a name that comes with somaseg, a file, or a folder of the members of an ensemble."""
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
 from somaseg.errors import InputError
+from somaseg.provenance import file_sha256
 
 SHIPPED = Path(str(resources.files("somaseg"))) / "weights"
 SUFFIX = ".safetensors"
@@ -51,6 +53,11 @@ def weights_path(weights: str | Path) -> Path:
 def known_hash(path: Path) -> str | None:
     """The SHA-256 of a file in SHA256SUMS beside it, in lower case; None where there is none."""
     return _sums(path.parent).get(path.name)
+
+
+def sums_text(files: Sequence[Path]) -> str:
+    """What SHA256SUMS beside the files says of them."""
+    return "".join(f"{file_sha256(file)}  {file.name}\n" for file in files)
 
 
 def _members(folder: Path) -> list[Path]:
