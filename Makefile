@@ -33,7 +33,7 @@ $(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
 	@touch "$(VENV)/core.stamp" "$@"
 
 # annotations.json is written after the images.
-demo/annotations.json: $(wildcard src/somaseg/data/synth*.py) | $(VENV)/core.stamp
+demo/annotations.json: $(wildcard src/somaseg/synth/*.py) | $(VENV)/core.stamp
 	"$(VENV)/bin/somaseg" synth --out demo --count 3 --cell-type mixed --seed 1
 
 demo: demo/annotations.json $(VENV)/core.stamp

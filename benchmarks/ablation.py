@@ -34,15 +34,15 @@ from rich.markdown import Markdown
 
 from ablation_report import Line, forest_figure, tables
 from cross_fit import GRID, ROUNDS, Images, cross_fitted, halved, scorer_of
+from somaseg.annotations.read import read_annotations
+from somaseg.batch.saved_runs import SavedRuns, about_models, read_runs
 from somaseg.config import FuseSettings, PostprocessSettings, SegmentSettings, Settings, load_settings
-from somaseg.data.annotations import read_annotations
 from somaseg.errors import InputError
-from somaseg.export import write_atomic
-from somaseg.from_predictions import SavedRuns, about_models, read_runs
-from somaseg.metrics import FULL_SET_IMAGES, MapIou, Result, summarise
-from somaseg.trials import Case, method
-from somaseg.tune import made_of, read_cases
-from somaseg.tuning import Tuning
+from somaseg.evaluation.map_iou import FULL_SET_IMAGES, MapIou, Result, summarise
+from somaseg.export.coco import write_atomic
+from somaseg.tuning.cross_fitting import Tuning
+from somaseg.tuning.trials import Case, method
+from somaseg.tuning.tune import made_of, read_cases
 
 DRAWS, SEED = 1000, 0
 """Of the bootstrap."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from somaseg.evaluation_report import COLOURS, INK
-from somaseg.metrics import MapIou, Score
+from somaseg.evaluation.map_iou import MapIou, Score
+from somaseg.evaluation.report import COLOURS, INK
 
 NAMES = {"": "all", "cort": "cort", "shsy5y": "shsy5y", "astro": "astro"}
 """Columns, by cell type; all of them, in the proportions of the full set, come first."""

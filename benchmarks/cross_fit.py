@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from somaseg.annotations.samples import Sample
 from somaseg.config import SegmentSettings
-from somaseg.data.samples import Sample
 from somaseg.data.splits import make_folds
-from somaseg.metrics import THRESHOLDS
-from somaseg.trials import Case, Scorer
-from somaseg.tuning import image_weights
+from somaseg.evaluation.map_iou import THRESHOLDS
+from somaseg.tuning.cross_fitting import image_weights
+from somaseg.tuning.trials import Case, Scorer
 
 GRID = {
     "score_thresh": np.round(np.arange(0.1, 0.71, 0.05), 2).tolist(),

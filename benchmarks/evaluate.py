@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from somaseg.data.annotations import read_annotations
-from somaseg.evaluate import score_samples
+from somaseg.annotations.read import read_annotations
+from somaseg.evaluation.evaluate import score_samples
+from somaseg.evaluation.map_iou import THRESHOLDS, map_iou, precision
 from somaseg.instances import Instances
-from somaseg.metrics import THRESHOLDS, map_iou, precision
 
 Pairs = list[tuple[Instances, Instances]]
 Codes = list[tuple[list[dict[str, Any]], list[dict[str, Any]]]]

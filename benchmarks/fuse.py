@@ -26,14 +26,14 @@ from faster_coco_eval.core import mask as faster_mask
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from somaseg import masks as mk
-from somaseg.candidates import Candidates
 from somaseg.config import FuseSettings, PostprocessSettings
-from somaseg.data.synth import SynthSettings, render
+from somaseg.fusion.pool import pool
+from somaseg.fusion.screening import cascade_screening
 from somaseg.instances import Instances
-from somaseg.pool import pool
-from somaseg.postprocess import run_steps
-from somaseg.screening import cascade_screening
+from somaseg.masks import crops as mk
+from somaseg.postprocessing.candidates import Candidates
+from somaseg.postprocessing.steps import run_steps
+from somaseg.synth.render import SynthSettings, render
 
 SUPPORT_IOU, NMS_IOU = FuseSettings().support_iou, FuseSettings().nms_iou
 IouTable = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]

@@ -16,16 +16,16 @@ import yaml
 from rich.progress import track
 
 from cross_fit import choose, cross_fitted, halved, scorer_of
+from somaseg.annotations.read import read_annotations
+from somaseg.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from somaseg.config import SegmentSettings
-from somaseg.data.annotations import read_annotations
 from somaseg.data.groups import grouped
-from somaseg.data.images import read_image
 from somaseg.data.splits import make_folds
-from somaseg.metrics import FULL_SET_IMAGES, summarise
-from somaseg.models.checkpoint import load_checkpoint, save_checkpoint
-from somaseg.predict import load
-from somaseg.trials import Case
-from somaseg.tune import UNTYPED
+from somaseg.evaluation.map_iou import FULL_SET_IMAGES, summarise
+from somaseg.images.read import read_image
+from somaseg.inference.detect import load
+from somaseg.tuning.trials import Case
+from somaseg.tuning.tune import UNTYPED
 
 TERMS = "trained on competition data, for research and other non-commercial use; check the terms"
 

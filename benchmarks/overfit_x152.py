@@ -25,6 +25,9 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from somaseg.annotations.samples import Sample
+from somaseg.augmentation.crop import augment
+from somaseg.checkpoints.checkpoint import save_checkpoint
 from somaseg.config import (
     X152,
     AdamWSettings,
@@ -37,15 +40,12 @@ from somaseg.config import (
     TrainSettings,
     override,
 )
-from somaseg.data.augment import augment
-from somaseg.data.dataset import Crops, as_tensors
-from somaseg.data.samples import Sample
-from somaseg.data.synth import SynthSettings, render
-from somaseg.metrics import image_map_iou
+from somaseg.evaluation.map_iou import image_map_iou
 from somaseg.models.cascade import CascadeMaskRCNN
-from somaseg.models.checkpoint import save_checkpoint
-from somaseg.optimise import make_optimizer, rate_factor
-from somaseg.train import score_sample
+from somaseg.synth.render import SynthSettings, render
+from somaseg.training.dataset import Crops, as_tensors
+from somaseg.training.optimise import make_optimizer, rate_factor
+from somaseg.training.train import score_sample
 
 SIDE, ZOOM = 64, 2
 CULTURES = ("cort",) * 4

@@ -28,7 +28,7 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from somaseg.config import PostprocessSettings
 from somaseg.instances import Prediction
-from somaseg.postprocess import postprocess
+from somaseg.postprocessing.steps import postprocess
 
 GROWTH = (500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
 STEPS = ("vote", "screen", "paste", "mask_nms", "fill_holes", "overlaps", "pieces", "min_area")

@@ -18,17 +18,17 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional
 
+from somaseg.annotations.read import read_annotations
+from somaseg.annotations.samples import Sample
+from somaseg.checkpoints.checkpoint import load_checkpoint
 from somaseg.config import ModelSettings
-from somaseg.data.annotations import read_annotations
-from somaseg.data.images import read_image
-from somaseg.data.normalize import normalize
-from somaseg.data.samples import Sample
 from somaseg.data.splits import make_folds
+from somaseg.images.normalize import normalize
+from somaseg.images.read import read_image
+from somaseg.inference.detect import bf16_is_fast
 from somaseg.models import boxes as bx
 from somaseg.models.cascade import CascadeMaskRCNN
-from somaseg.models.checkpoint import load_checkpoint
 from somaseg.models.rpn import anchors_of_level
-from somaseg.predict import bf16_is_fast
 
 CPU = torch.device("cpu")
 WEIGHTS = Path(__file__).parents[1] / "src" / "somaseg" / "weights" / "default.safetensors"

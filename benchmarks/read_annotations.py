@@ -15,7 +15,7 @@ from pathlib import Path
 
 from faster_coco_eval import COCO
 
-from somaseg.data.annotations import read_annotations
+from somaseg.annotations.read import read_annotations
 
 
 def seconds(read: Callable[[], object]) -> float:

@@ -15,8 +15,8 @@ from collections import defaultdict
 import numpy as np
 
 import somaseg
-from somaseg.data.images import find_images, read_image
-from somaseg.predictions import FIELDS
+from somaseg.batch.prediction_file import FIELDS
+from somaseg.images.read import find_images, read_image
 
 TURNS = 7
 

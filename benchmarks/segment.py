@@ -35,16 +35,16 @@ from torch import nn
 from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
 
 import somaseg
+from somaseg.batch.segment import run
 from somaseg.config import X152, ModelSettings
-from somaseg.data.images import find_images, read_image
-from somaseg.data.normalize import to_grey
-from somaseg.data.synth_folder import write_cultures
+from somaseg.images.normalize import to_grey
+from somaseg.images.read import find_images, read_image
+from somaseg.inference.detect import Segmenter, bf16_is_fast, detect
+from somaseg.inference.views import View
 from somaseg.instances import Prediction
 from somaseg.models.cascade import CascadeMaskRCNN
-from somaseg.postprocess import postprocess
-from somaseg.predict import Segmenter, bf16_is_fast, detect
-from somaseg.segment import run
-from somaseg.views import View
+from somaseg.postprocessing.steps import postprocess
+from somaseg.synth.folder import write_cultures
 from x152 import random_x152, torchvision_operators
 
 CPU = torch.device("cpu")
@@ -52,7 +52,7 @@ SHORT_SIDE = 800  # of both peers' own resizing
 PEAK = """
 import atexit, pathlib, sys
 atexit.register(lambda: print(pathlib.Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0], file=sys.stderr))
-from somaseg.cli import main
+from somaseg.cli.main import main
 main()
 """
 

@@ -18,9 +18,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from somaseg.config import Config, SgdSettings, load_settings
-from somaseg.data.resize import size_by_edge
+from somaseg.images.resize import size_by_edge
 from somaseg.models.cascade import CascadeMaskRCNN
-from somaseg.targets import Target
+from somaseg.models.targets import Target
 
 GIB = 2**30
 SIZES = ((96, 128), (160, 224))  # height and width of the inputs of the two steps

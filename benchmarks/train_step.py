@@ -35,15 +35,15 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
+from somaseg.annotations.read import read_annotations
 from somaseg.config import Config, load_settings
-from somaseg.data.annotations import read_annotations
-from somaseg.data.dataset import Crops, collate
-from somaseg.data.synth_folder import write_cultures
+from somaseg.inference.detect import bf16_is_fast
 from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.models.layers import DepthwiseConv2d
-from somaseg.optimise import make_optimizer
-from somaseg.predict import bf16_is_fast
-from somaseg.targets import Target
+from somaseg.models.targets import Target
+from somaseg.synth.folder import write_cultures
+from somaseg.training.dataset import Crops, collate
+from somaseg.training.optimise import make_optimizer
 
 SETTINGS = Path(__file__).parents[1] / "configs" / "default.yaml"
 CPU = torch.device("cpu")

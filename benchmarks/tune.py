@@ -22,15 +22,15 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # before Nu
 import numpy as np
 from numpy.typing import NDArray
 
+from somaseg.annotations.read import read_annotations
+from somaseg.batch.saved_runs import read_runs
 from somaseg.config import SegmentSettings
-from somaseg.data.annotations import read_annotations
-from somaseg.from_predictions import read_runs
-from somaseg.metrics import image_map_iou
-from somaseg.postprocess import postprocess
-from somaseg.search import Studies
-from somaseg.trials import Case, Scorer
-from somaseg.tune import read_cases
-from somaseg.tuning import Tuning, choose, scorer_of
+from somaseg.evaluation.map_iou import image_map_iou
+from somaseg.postprocessing.steps import postprocess
+from somaseg.tuning.cross_fitting import Tuning, choose, scorer_of
+from somaseg.tuning.search import Studies
+from somaseg.tuning.trials import Case, Scorer
+from somaseg.tuning.tune import read_cases
 
 PLAIN_EVERY = 8
 """Only every so many trials are also scored the plain way, which is slow."""

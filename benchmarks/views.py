@@ -24,21 +24,21 @@ from rich.progress import track
 from torchvision.ops import nms
 
 import somaseg
+from somaseg.annotations.read import read_annotations
+from somaseg.annotations.samples import Sample
+from somaseg.checkpoints.checkpoint import load_checkpoint
+from somaseg.checkpoints.names import weights_path
 from somaseg.config import TtaSettings
-from somaseg.data.annotations import read_annotations
-from somaseg.data.images import find_images, read_image
-from somaseg.data.samples import Sample
 from somaseg.data.splits import make_folds
-from somaseg.data.synth_folder import write_cultures
-from somaseg.detections import screen
-from somaseg.ensemble import Ensemble
+from somaseg.evaluation.map_iou import FULL_SET_IMAGES, match_counts, precision, summarise
+from somaseg.images.read import find_images, read_image
+from somaseg.inference.detect import Segmenter, bf16_is_fast, detect
+from somaseg.inference.detections import screen
+from somaseg.inference.ensemble import Ensemble
+from somaseg.inference.views import View, make_views
 from somaseg.instances import Prediction
-from somaseg.metrics import FULL_SET_IMAGES, match_counts, precision, summarise
-from somaseg.models.checkpoint import load_checkpoint
-from somaseg.postprocess import postprocess
-from somaseg.predict import Segmenter, bf16_is_fast, detect
-from somaseg.views import View, make_views
-from somaseg.weights_files import weights_path
+from somaseg.postprocessing.steps import postprocess
+from somaseg.synth.folder import write_cultures
 
 VIEWS = {
     1: TtaSettings(),

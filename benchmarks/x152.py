@@ -32,16 +32,16 @@ import torchvision
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from somaseg.checkpoints.checkpoint import load_checkpoint
 from somaseg.config import X152, override
-from somaseg.data.images import find_images, read_image
-from somaseg.data.synth import SynthSettings, render
+from somaseg.images.read import find_images, read_image
+from somaseg.inference.detect import detect
+from somaseg.inference.views import View
 from somaseg.instances import Instances, Prediction
 from somaseg.models import resnext, roi_heads
 from somaseg.models.cascade import CascadeMaskRCNN
-from somaseg.models.checkpoint import load_checkpoint
-from somaseg.predict import detect
-from somaseg.soft_masks import paste
-from somaseg.views import View
+from somaseg.postprocessing.soft_masks import paste
+from somaseg.synth.render import SynthSettings, render
 
 CPU = torch.device("cpu")
 TOP = 100

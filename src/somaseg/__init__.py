@@ -2,17 +2,17 @@
 
 from typing import TYPE_CHECKING, Any
 
+from somaseg.annotations.read import read_annotations
+from somaseg.annotations.samples import Sample
+from somaseg.batch.prediction_file import Origin, SavedPrediction, load_prediction, save_prediction
 from somaseg.config import Config, PostprocessSettings
-from somaseg.data.annotations import read_annotations
-from somaseg.data.samples import Sample
 from somaseg.errors import InputError
+from somaseg.evaluation.map_iou import map_iou
 from somaseg.instances import Instances, Prediction
-from somaseg.metrics import map_iou
-from somaseg.postprocess import postprocess
-from somaseg.predictions import Origin, SavedPrediction, load_prediction, save_prediction
+from somaseg.postprocessing.steps import postprocess
 
 if TYPE_CHECKING:
-    from somaseg.predict import Segmenter, load
+    from somaseg.inference.detect import Segmenter, load
 
 __all__ = [
     "Config",
@@ -36,7 +36,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import torch only when a model is asked for."""
     if name in ("Segmenter", "load"):
-        from somaseg import predict
+        from somaseg.inference import detect as predict
 
         return getattr(predict, name)
     raise AttributeError(f"module 'somaseg' has no attribute {name!r}")

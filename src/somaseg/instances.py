@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from somaseg import masks as mk
 from somaseg.errors import InputError
-from somaseg.rle import crops_from_runs, runs_from_texts, text_of_coco_rle
+from somaseg.masks import crops as mk
+from somaseg.masks.rle import crops_from_runs, runs_from_texts, text_of_coco_rle
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,13 +6,13 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from somaseg.cli import app
-from somaseg.data.annotations import inspect_annotations, read_annotations
+from somaseg.annotations.read import inspect_annotations, read_annotations
+from somaseg.annotations.samples import Sample
+from somaseg.annotations.write import write_coco
+from somaseg.cli.main import app
 from somaseg.data.check import check, straight_run
-from somaseg.data.check_report import check_json
 from somaseg.data.repair import repair
-from somaseg.data.samples import Sample
-from somaseg.data.writers import write_coco
+from somaseg.data.report import check_json
 from somaseg.instances import Instances
 
 SIZE = (60, 80)

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from somaseg.data.annotations import read_annotations
+from somaseg.annotations.read import read_annotations
+from somaseg.annotations.samples import Sample
 from somaseg.data.fields import contrast_map, correlations, find_groups
-from somaseg.data.samples import Sample
 from somaseg.instances import Instances
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

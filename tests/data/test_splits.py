@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from somaseg.cli import app
-from somaseg.data.annotations import read_annotations
+from somaseg.annotations.read import read_annotations
+from somaseg.annotations.samples import Sample
+from somaseg.cli.main import app
 from somaseg.data.groups import grouped, groups_from_csv, joined
-from somaseg.data.samples import Sample
 from somaseg.data.splits import check_folds, make_folds, read_folds, write_folds
 from somaseg.errors import InputError
 from somaseg.instances import Instances

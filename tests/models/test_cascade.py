@@ -3,11 +3,11 @@ import pytest
 import torch
 
 from somaseg.config import PostprocessSettings
+from somaseg.inference.detect import detect
+from somaseg.inference.views import View
 from somaseg.instances import Instances
 from somaseg.models.cascade import CascadeMaskRCNN
-from somaseg.postprocess import postprocess
-from somaseg.predict import detect
-from somaseg.views import View
+from somaseg.postprocessing.steps import postprocess
 from tiny import TINY, target
 
 

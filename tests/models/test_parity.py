@@ -15,13 +15,13 @@ import torch
 from safetensors.torch import load_file
 
 from somaseg.config import X152, DetectSettings
-from somaseg.inputs import prepare
-from somaseg.masks import crop_from_mask
+from somaseg.inference.detect import detect
+from somaseg.inference.inputs import prepare
+from somaseg.masks.crops import crop_from_mask
 from somaseg.models import boxes as bx
 from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.models.roi_heads import STAGE_WEIGHTS, Boxes
-from somaseg.predict import detect
-from somaseg.soft_masks import paste
+from somaseg.postprocessing.soft_masks import paste
 from tiny import target
 
 FOLDER = Path(__file__).parents[1] / "golden"

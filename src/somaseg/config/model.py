@@ -12,7 +12,7 @@ class InputSettings(Settings):
 
     Attributes:
         values: "standard" takes each image less its mean over its deviation; "grey8" takes grey values 0 to 255: 8-bit images as
-            they are, others stretched (`somaseg.data.normalize`).
+            they are, others stretched (`somaseg.images.normalize`).
         channels: how many equal channels the grey image becomes.
         mean, std: subtracted from each channel, and its divisor, before the image is padded with zeros.
     """

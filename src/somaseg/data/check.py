@@ -9,12 +9,12 @@ import numpy as np
 from rich.progress import track
 from scipy import ndimage
 
-from somaseg.data.annotations import inspect_annotations, locate
-from somaseg.data.coco import is_ignored, load_coco, unique_names
-from somaseg.data.images import read_frames
-from somaseg.data.samples import Problem, ProblemKind, Sample
+from somaseg.annotations.coco import is_ignored, load_coco, unique_names
+from somaseg.annotations.read import inspect_annotations, locate
+from somaseg.annotations.samples import Problem, ProblemKind, Sample
 from somaseg.errors import InputError
-from somaseg.masks import Boxes, Mask, Size
+from somaseg.images.read import read_frames
+from somaseg.masks.crops import Boxes, Mask, Size
 
 STRAIGHT = 50  # pixels; docs/method.md: longer horizontal runs of an outline are cuts, not cells
 EIGHT = np.ones((3, 3), bool)

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage, sparse
 
-from somaseg.data.images import read_image
-from somaseg.data.normalize import to_grey
-from somaseg.data.samples import Sample
+from somaseg.annotations.samples import Sample
+from somaseg.images.normalize import to_grey
+from somaseg.images.read import read_image
 
 BLOCK = 8  # pixels; the size of a small cell, so that a cell that moved a little still counts
 SMOOTH = 8.0  # blocks; slower changes of contrast are the same lamp and the same well, not the same field

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import polars as pl
 
+from somaseg.annotations.samples import Sample
 from somaseg.data.fields import find_groups
-from somaseg.data.images import IMAGE_SUFFIXES, image_stem
-from somaseg.data.samples import Sample
 from somaseg.errors import InputError
+from somaseg.images.read import IMAGE_SUFFIXES, image_stem
 
 
 def grouped(samples: Sequence[Sample], column: str | None = None, csv: Path | None = None, find: bool = False) -> list[Sample]:

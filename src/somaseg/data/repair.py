@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
+from somaseg.annotations.samples import Problem, ProblemKind, Sample
+from somaseg.annotations.write import write_coco
 from somaseg.data.check import mask_key
-from somaseg.data.samples import Problem, ProblemKind, Sample
-from somaseg.data.writers import write_coco
 from somaseg.instances import Instances
 
 Action = Literal[

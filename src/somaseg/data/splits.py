@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 from rich.table import Table
 
-from somaseg.data.samples import Sample
+from somaseg.annotations.samples import Sample
 from somaseg.errors import InputError
 
 

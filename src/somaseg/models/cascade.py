@@ -12,16 +12,17 @@ from somaseg.config import ModelSettings
 from somaseg.models.backbone import Backbone
 from somaseg.models.roi_heads import RoiHeads
 from somaseg.models.rpn import Rpn, Size
-from somaseg.targets import Target
+from somaseg.models.targets import Target
 
 Image = TypeVar("Image", contravariant=True)
 
 
 class Detector(Protocol[Image]):
-    """Finds cells in images: a network in tensors that `somaseg.inputs.prepare` made, views and ensembles in arrays as they were read.
+    """Finds cells in images.
 
-    Boxes, given and returned, are in pixels of the images that `features` was given. Features are opaque: nothing outside `models`
-    and `train` looks inside them.
+    A network does so in tensors that `somaseg.inference.inputs.prepare` made, views and ensembles in arrays as they were read. Boxes,
+    given and returned, are in pixels of the images that `features` was given. Features are opaque: nothing outside `models` and
+    `training` looks inside them.
     """
 
     settings: ModelSettings

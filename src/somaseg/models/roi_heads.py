@@ -13,7 +13,7 @@ from somaseg.models import boxes as bx
 from somaseg.models.layers import ConvBlock
 from somaseg.models.pooling import Planes, roi_pool
 from somaseg.models.rpn import Size
-from somaseg.targets import Target
+from somaseg.models.targets import Target
 
 # How finely each stage codes its deltas (Cascade R-CNN, table of Detectron2): later stages make smaller moves.
 STAGE_WEIGHTS = ((10.0, 10.0, 5.0, 5.0), (20.0, 20.0, 10.0, 10.0), (30.0, 30.0, 15.0, 15.0))

@@ -9,7 +9,7 @@ from somaseg.config import RpnSettings
 from somaseg.errors import InputError
 from somaseg.models import boxes as bx
 from somaseg.models.layers import ConvBlock
-from somaseg.targets import Target
+from somaseg.models.targets import Target
 
 WEIGHTS = (1.0, 1.0, 1.0, 1.0)
 Size = tuple[int, int]

@@ -1,0 +1,135 @@
+"""Write samples as COCO JSON, as the competition's `train.csv`, or as label TIFFs; masks come back exact to the pixel."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import polars as pl
+import tifffile
+
+from somaseg.annotations.kaggle import METADATA, REQUIRED
+from somaseg.annotations.samples import Sample
+from somaseg.errors import InputError
+from somaseg.instances import Instances
+from somaseg.masks import crops as mk
+
+
+def write_coco(samples: Sequence[Sample], path: Path) -> None:
+    """COCO JSON with compressed RLE; overlaps and the order of the cells are kept.
+
+    `file_name` leads from the folder of `path` to the image. The samples' metadata, cell type, group, source and pixel size
+    become fields of the image; scores are written where they are not all 1. Ignored regions follow the cells, with `ignore` 1.
+    """
+    categories = list(dict.fromkeys(name for sample in samples for part in (sample.instances, sample.ignored) for name in part.classes))
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for image_id, sample in enumerate(samples, start=1):
+        images.append(_coco_image(sample, image_id, path.parent))
+        for part, marks in ((sample.instances, {}), (sample.ignored, {"ignore": 1})):
+            for cell in coco_cells(part):
+                category = categories.index(part.classes[cell.pop("label")]) + 1
+                own = {"id": len(annotations) + 1, "image_id": image_id, "category_id": category, "iscrowd": 0}
+                annotations.append({**own, **cell, **marks})
+    data = {
+        "images": images,
+        "categories": [{"id": number, "name": name} for number, name in enumerate(categories, start=1)],
+        "annotations": annotations,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(orjson.dumps(data))
+
+
+def coco_cells(instances: Instances) -> Iterator[dict[str, Any]]:
+    """`label`, `bbox` (x, y, width, height), `area`, `segmentation` and, where scores are not all 1, `score` of each cell."""
+    scored = bool((instances.scores != 1).any())
+    x0, y0, x1, y1 = instances.boxes.T
+    bboxes = np.stack([x0, y0, x1 - x0, y1 - y0], axis=1).tolist()
+    for label, bbox, area, rle, score in zip(
+        instances.labels.tolist(), bboxes, instances.area.tolist(), instances.to_rle(), instances.scores.tolist(), strict=True
+    ):
+        yield {"label": label, "bbox": bbox, "area": area, "segmentation": rle, **({"score": score} if scored else {})}
+
+
+def _coco_image(sample: Sample, image_id: int, folder: Path) -> dict[str, Any]:
+    height, width = sample.instances.size
+    image: dict[str, Any] = {
+        "id": image_id,
+        "file_name": Path(os.path.relpath(sample.image, folder)).as_posix(),
+        "width": width,
+        "height": height,
+        **sample.metadata,
+        "cell_type": sample.cell_type,
+        "pixel_size": sample.pixel_size,
+        "source": "pseudo" if sample.source == "pseudo" else None,
+    }
+    if sample.group != _known_group(sample):
+        image["group"] = sample.group
+    return {key: value for key, value in image.items() if value is not None}
+
+
+def _known_group(sample: Sample) -> str | None:
+    """The group that the metadata tells already."""
+    group = sample.metadata.get("group", sample.metadata.get("field_group"))
+    return None if group is None else str(group)
+
+
+def write_kaggle(samples: Sequence[Sample], path: Path) -> None:
+    """`train.csv` with the competition's columns, then those that only these samples have; RLE as the competition writes it."""
+    grouped = any(sample.group != _known_group(sample) for sample in samples)
+    own = dict.fromkeys(key for sample in samples for key in sample.metadata if key not in METADATA)
+    columns = [*REQUIRED, *METADATA, *own, *(["group"] if grouped and "group" not in own else [])]
+    rows: list[tuple[Any, ...]] = []
+    for sample in samples:
+        height, width = sample.instances.size
+        fields = {"id": sample.name, "width": width, "height": height, **sample.metadata}
+        if grouped:
+            fields["group"] = sample.group
+        classes = sample.instances.classes
+        cells = [(rle, classes[label]) for rle, label in zip(kaggle_rles(sample.instances), sample.instances.labels.tolist(), strict=True)]
+        for rle, name in cells or [("", sample.cell_type)]:
+            rows.append(tuple({**fields, "annotation": rle, "cell_type": name}.get(column) for column in columns))
+    text = [tuple(None if value in (None, "") else str(value) for value in row) for row in rows]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pl.DataFrame(text, schema=dict.fromkeys(columns, pl.String), orient="row").write_csv(path)
+
+
+def kaggle_rles(instances: Instances) -> list[str]:
+    """The competition's RLE of each cell: "start length start length ...", from 1, along the rows."""
+    rles = []
+    for crop, box in zip(instances.masks, instances.boxes, strict=True):
+        starts, lengths = mk.runs_from_crop(crop, box, instances.size, "C")
+        rles.append(" ".join(map(str, np.stack([starts + 1, lengths], axis=1).ravel().tolist())))
+    return rles
+
+
+def write_label_tiffs(samples: Sequence[Sample], folder: Path) -> dict[str, int]:
+    """One `labels/<name>.tif` an image: cell i has the value i + 1, uint16, or uint32 above 65,535 cells.
+
+    The image, the classes of the cells, group and cell type stand in the TIFF's description, where `read_annotations` finds them.
+
+    Returns:
+        Pixels that the label view lost where cells overlap, by name; images that lost none are left out.
+    """
+    names = [sample.name.replace("/", "_") for sample in samples]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{folder}: two images are called {twice}: rename one, or write COCO JSON")
+    (folder / "labels").mkdir(parents=True, exist_ok=True)
+    lost: dict[str, int] = {}
+    for name, sample in zip(names, samples, strict=True):
+        labels, pixels = sample.instances.to_label_image()
+        if pixels:
+            lost[sample.name] = pixels
+        described = {
+            "image": Path(os.path.relpath(sample.image, folder / "labels")).as_posix(),
+            "classes": sample.instances.classes,
+            "labels": sample.instances.labels.tolist(),
+            "group": sample.group,
+            "cell_type": sample.cell_type,
+        }
+        image = labels.astype(np.uint16) if len(sample.instances) <= np.iinfo(np.uint16).max else labels
+        tifffile.imwrite(folder / "labels" / f"{name}.tif", image, compression="zlib", metadata=described)
+    return lost

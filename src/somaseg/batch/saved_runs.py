@@ -1,0 +1,218 @@
+"""The batch run that needs no network: saved predictions, of one model or of several, to the results that `segment` writes."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from rich.console import Console
+
+from somaseg.batch.loop import Done, RunSummary, check_out, check_submission, go_through
+from somaseg.batch.prediction_file import Origin, load_origin, load_prediction, paired_files
+from somaseg.batch.result_folder import ResultFolder
+from somaseg.config import SegmentSettings, override, update
+from somaseg.errors import InputError, MissingExtraError
+from somaseg.fusion.methods import Method
+from somaseg.images.read import Frame, read_frames
+from somaseg.provenance import file_sha256
+
+S = TypeVar("S", bound=SegmentSettings)
+
+
+@dataclass(frozen=True)
+class Members:
+    """The predictions of one image: a file a model, and what each was made from."""
+
+    files: tuple[Path, ...]
+    origins: tuple[Origin, ...]
+
+
+@dataclass(frozen=True)
+class SavedRuns:
+    """Folders of predictions, one a model, paired by image.
+
+    Attributes:
+        folders: as given; the best single model comes first.
+        images: the predictions of each image, in the order in which `segment` takes the images.
+        failures: what is wrong with files that cannot be read, by file; their images are not among `images`.
+    """
+
+    folders: tuple[Path, ...]
+    images: tuple[Members, ...]
+    failures: dict[str, str]
+
+    @property
+    def models(self) -> tuple[Origin, ...]:
+        """What a prediction of each model was made from."""
+        return self.images[0].origins
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names of all models."""
+        return self.models[0].classes
+
+    def settings(self, file: Path | None = None, assignments: Sequence[str] = ()) -> SegmentSettings:
+        """The thresholds of post-processing and fusion, see `settings_of`."""
+        return self.settings_of(SegmentSettings, file, assignments)
+
+    def settings_of(self, kind: type[S], file: Path | None = None, assignments: Sequence[str] = ()) -> S:
+        """The thresholds that come with the weights of the first model, with a file and assignments on top.
+
+        Raises:
+            InputError: when a setting is wrong, or asks for other views than those in which the first model saw the images; when the
+                predictions are not of this version of somaseg.
+        """
+        first = self.models[0]
+        try:
+            own = kind.model_validate({"tta": first.tta, "postprocess": first.postprocess})
+        except ValidationError as error:
+            fault = error.errors()[0]
+            field = ".".join(map(str, ("origin", *fault["loc"])))
+            raise InputError(
+                f"{self.images[0].files[0]}: {field}: {fault['msg']}: made by another version of somaseg, run `somaseg predict` again"
+            ) from error
+        settings = override(update(own, file), assignments)
+        if settings.tta != own.tta:
+            raise InputError(
+                f"tta: the predictions in {self.folders[0]} were made with {own.tta!r}, the settings ask for {settings.tta!r}: "
+                "run `somaseg predict` with these, or leave tta out"
+            )
+        return settings
+
+
+def read_runs(folders: Sequence[str | Path]) -> SavedRuns:
+    """Find the predictions of folders, and check that they belong together; the predictions themselves are not read yet.
+
+    Args:
+        folders: of `somaseg predict`, one a model; images pair by name.
+
+    Raises:
+        InputError: when a folder has no prediction, or lacks an image of another, or mixes models; when models differ in their
+            classes, or one name is that of two images; when no prediction can be read.
+    """
+    images, failures = [], {}
+    for files in paired_files(folders).values():
+        try:
+            members = Members(files, tuple(load_origin(file) for file in files))
+        except InputError as error:
+            failures[str(files[0])] = str(error)
+            continue
+        _check_same_image(members)
+        images.append(members)
+    if not images:
+        raise InputError("; ".join(failures.values()))
+    images.sort(key=lambda members: (Path(members.origins[0].file), members.origins[0].page or 0))
+    for members in images:
+        _check_same_models(members, images[0])
+    return SavedRuns(tuple(map(Path, folders)), tuple(images), failures)
+
+
+def check_other_folder(runs: SavedRuns, out: Path) -> None:
+    """Raise InputError when the folder of the results is a file, or one of the predictions."""
+    check_out(out)
+    if out.resolve() in {folder.resolve() for folder in runs.folders}:
+        raise InputError(f"{out}: is a folder of predictions, expected another one for the results: choose another --out")
+
+
+def run(
+    runs: SavedRuns, out: Path, method: Method, kaggle: Path | None = None, overlay: bool = True, console: Console | None = None
+) -> RunSummary:
+    """Make cells of saved predictions and write what `somaseg.batch.segment.run` writes, with the same rules for what was done before.
+
+    A picture is drawn where the image file is still what the prediction was made from; where it is not, a warning says so.
+
+    Args:
+        runs: the predictions.
+        out: folder for the results.
+        method: from the predictions of an image to its cells.
+        kaggle: where to write a `submission.csv`; its ids are the stems of the files.
+        overlay: whether to draw pictures.
+        console: where to show a progress bar; None shows none.
+
+    Raises:
+        InputError: when `out` is a file or a folder of predictions, or `kaggle` is a folder or two images have one name.
+    """
+    begin = time.perf_counter()
+    check_other_folder(runs, out)
+    by_file: dict[Path, list[Members]] = defaultdict(list)
+    for members in runs.images:
+        by_file[Path(members.origins[0].file)].append(members)
+    if kaggle is not None:
+        check_submission(kaggle, by_file)
+    results = ResultFolder(out, method, overlay)
+    gathered = go_through(list(by_file), lambda path: _cells_of_file(path, by_file[path], results), console)
+    gathered.failures.update(runs.failures)
+    return results.finish(gathered, runs.classes, about_models(runs), kaggle, begin)
+
+
+def about_models(runs: SavedRuns) -> dict[str, Any]:
+    """What `run.json` tells of the models."""
+    models = [
+        {"predictions": str(folder.resolve()), "weights": {"name": origin.weights, "sha256": origin.weights_sha256}} | {"tta": origin.tta}
+        for folder, origin in zip(runs.folders, runs.models, strict=True)
+    ]
+    return models[0] if len(models) == 1 else {"members": models}
+
+
+def _cells_of_file(path: Path, images: Sequence[Members], results: ResultFolder) -> Iterator[Done]:
+    """Results of the images of a file, page by page."""
+    has_image = results.overlay and is_still(path, images[0].origins[0].sha256)
+    frames = read_frames(path) if has_image else iter(())
+    for members in images:
+        begin = time.perf_counter()
+        page = members.origins[0].page
+        name = results.names.find(path, page)
+        results.names.take(name)
+        done = results.is_done(name, members.origins, has_image)
+        if not done:
+            image = _page(frames, page)
+            results.add(name, [load_prediction(file) for file in members.files], image, begin)
+        yield Done(name, page, done)
+
+
+def is_still(path: Path, sha256: str) -> bool:
+    """Whether the file is there and has this content."""
+    try:
+        return file_sha256(path) == sha256
+    except InputError:
+        return False
+
+
+def _page(frames: Iterator[Frame], page: int | None) -> NDArray[Any] | None:
+    """The next frame that has this page; None where it cannot be read."""
+    try:
+        return next((frame.array for frame in frames if frame.page == page), None)
+    except (InputError, MissingExtraError):
+        return None
+
+
+def _check_same_image(members: Members) -> None:
+    first = members.origins[0]
+    for file, origin in zip(members.files, members.origins, strict=True):
+        if (origin.sha256, origin.page) != (first.sha256, first.page):
+            raise InputError(
+                f"{file}: origin.sha256: was made from {origin.file}, {members.files[0]} from {first.file} of other content: "
+                "give images of their own names, and predict the same images with every model"
+            )
+
+
+def _check_same_models(members: Members, first: Members) -> None:
+    for file, origin, other_file, other in zip(members.files, members.origins, first.files, first.origins, strict=True):
+        if (origin.weights_sha256, origin.tta) != (other.weights_sha256, other.tta):
+            raise InputError(
+                f"{file}: origin.weights_sha256 and tta: made with {_model(origin)}, {other_file} with {_model(other)}: "
+                "predict all images of a folder with the same weights and views"
+            )
+        if origin.classes != first.origins[0].classes:
+            raise InputError(
+                f"{file}: origin.classes: found {', '.join(origin.classes)}, {first.files[0]} has {', '.join(first.origins[0].classes)}: "
+                "fuse models of the same classes"
+            )
+
+
+def _model(origin: Origin) -> str:
+    return f"weights {origin.weights} ({origin.weights_sha256[:8]}), tta {origin.tta}"

@@ -1,0 +1,158 @@
+"""The batch runs that need a network: images to cells, or to raw predictions, one by one, so that they can be stopped and resumed."""
+
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+from rich.console import Console
+
+from somaseg.batch.loop import Done, Names, RunSummary, check_out, check_submission, go_through, images_outside
+from somaseg.batch.prediction_file import Origin, SavedPrediction
+from somaseg.batch.prediction_folder import PredictionFolder
+from somaseg.batch.result_folder import ResultFolder
+from somaseg.config import PostprocessSettings
+from somaseg.errors import InputError
+from somaseg.fusion.methods import single
+from somaseg.images.read import read_frames
+from somaseg.instances import Prediction
+from somaseg.provenance import file_sha256
+
+
+class Segmenter(Protocol):
+    """What the run needs of a trained model."""
+
+    @property
+    def name(self) -> str:
+        """What to call the weights."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the weights' file."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names."""
+
+    @property
+    def about(self) -> dict[str, dict[str, Any]]:
+        """Settings of the network (`model`), of the views (`tta`), and the thresholds that come with the weights (`postprocess`)."""
+
+    def predict(self, image: NDArray[Any]) -> Prediction:
+        """Raw detections of an image (H, W) or (H, W, C)."""
+
+
+class Folder(Protocol):
+    """Where the run puts what it makes of an image."""
+
+    @property
+    def names(self) -> Names:
+        """What images are called."""
+
+    def is_done(self, name: str, origins: Sequence[Origin]) -> bool:
+        """Whether an image's files are there and were made from the same things."""
+
+    def add(self, name: str, members: Sequence[SavedPrediction], image: NDArray[Any] | None, begin: float) -> None:
+        """Make and write an image's files."""
+
+
+def run(
+    paths: Sequence[str | Path],
+    out: Path,
+    segmenter: Segmenter,
+    settings: PostprocessSettings,
+    kaggle: Path | None = None,
+    overlay: bool = True,
+    console: Console | None = None,
+) -> RunSummary:
+    """Segment images and write the results of each as soon as it is done.
+
+    An image that was done before with the same content, settings, weights and version of somaseg is skipped. One that cannot
+    be read or segmented is reported in the summary and in `run.json`, and the others go on.
+
+    Args:
+        paths: files, folders (searched recursively) and globs; what lies in `out` is left aside.
+        out: folder for the results.
+        segmenter: gives the raw detections.
+        settings: of post-processing.
+        kaggle: where to write a `submission.csv`; its ids are the stems of the files.
+        overlay: whether to draw pictures.
+        console: where to show a progress bar; None shows none.
+
+    Raises:
+        InputError: when there is no image, `out` is a file, the settings name an unknown class, or `kaggle` is given and is a
+            folder or two images have one name.
+    """
+    begin = time.perf_counter()
+    method = single(settings, segmenter.classes)
+    check_out(out)
+    files = images_outside(paths, out)
+    if kaggle is not None:
+        check_submission(kaggle, files)
+    results = ResultFolder(out, method, overlay)
+    gathered = go_through(files, lambda path: _predict_file(path, results, segmenter), console)
+    about = {"weights": {"name": segmenter.name, "sha256": segmenter.sha256}, "tta": segmenter.about["tta"]}
+    return results.finish(gathered, segmenter.classes, about, kaggle, begin)
+
+
+def predict(paths: Sequence[str | Path], out: Path, segmenter: Segmenter, console: Console | None = None) -> RunSummary:
+    """Save the raw prediction of each image as soon as it is made, for `postprocess` and `fuse`.
+
+    What was predicted before from the same content, with the same weights, views and version of somaseg is skipped; failures
+    are handled as in `run`.
+
+    Args:
+        paths: files, folders (searched recursively) and globs; what lies in `out` is left aside.
+        out: folder for the predictions.
+        segmenter: gives the raw detections.
+        console: where to show a progress bar; None shows none.
+
+    Raises:
+        InputError: when there is no image, or `out` is a file.
+    """
+    begin = time.perf_counter()
+    check_out(out)
+    files = images_outside(paths, out)
+    folder = PredictionFolder(out)
+    gathered = go_through(files, lambda path: _predict_file(path, folder, segmenter), console)
+    about = {"settings": segmenter.about, "weights": {"name": segmenter.name, "sha256": segmenter.sha256}}
+    return folder.finish(gathered, about, begin)
+
+
+def _predict_file(path: Path, folder: Folder, segmenter: Segmenter) -> Iterator[Done]:
+    """Predict the images of a file, and have the folder keep what comes of each."""
+    about = segmenter.about
+    origin = Origin(
+        file=str(path.absolute()),
+        sha256=file_sha256(path),
+        classes=segmenter.classes,
+        weights=segmenter.name,
+        weights_sha256=segmenter.sha256,
+        somaseg=version("somaseg"),
+        model=about["model"],
+        tta=about["tta"],
+        postprocess=about["postprocess"],
+    )
+    name = folder.names.find(path, None)
+    if folder.is_done(name, [origin]):
+        folder.names.take(name)
+        yield Done(name, None, True)
+        return
+    begin = time.perf_counter()
+    for frame in read_frames(path):
+        name = folder.names.find(path, frame.page)
+        folder.names.take(name)
+        done = folder.is_done(name, [origin])
+        if not done:
+            if not frame.array.size:
+                raise InputError(f"{path}: image of shape {frame.array.shape} has no pixel: leave it out")
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", UserWarning)
+                prediction = segmenter.predict(frame.array)
+            told = {"page": frame.page, "pixel_size": frame.pixel_size, "warnings": tuple(str(w.message) for w in caught)}
+            folder.add(name, [SavedPrediction(prediction, origin.model_copy(update=told))], frame.array, begin)
+        yield Done(name, frame.page, done)
+        begin = time.perf_counter()

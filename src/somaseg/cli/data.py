@@ -1,0 +1,93 @@
+"""The commands `somaseg data ...`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+data_app = typer.Typer(no_args_is_help=True, help="Check, split and convert annotated images.")
+console = Console()
+
+
+class Format(StrEnum):
+    """What `data convert` writes."""
+
+    COCO = "coco"
+    KAGGLE = "kaggle"
+    LABELS = "labels"
+
+
+@data_app.command("check")
+def data_check(
+    path: Annotated[Path, typer.Argument(help="COCO JSON, train.csv, label TIFFs, or a folder with one of them.")],
+    images: Annotated[Path | None, typer.Option(help="Folder of the images, where it is not beside the annotations.")] = None,
+    fix: Annotated[Path | None, typer.Option(help="Write a repaired copy: a .json file, or a folder for annotations.json.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write everything found to this JSON file.")] = None,
+) -> None:
+    """Report duplicates, empty, broken and overlapping masks, areas, and unreadable images; exit code 1 when there are problems."""
+    from somaseg.data import report as report
+    from somaseg.data.check import check
+    from somaseg.data.repair import repair, write_repaired
+
+    result = check(path, images, progress=console.is_terminal)
+    repaired, changes = repair(result.samples, result.problems) if fix is not None else ([], [])
+    console.print(report.class_table(result))
+    if result.problems:
+        console.print(report.image_table(result), report.problem_table(result))
+    else:
+        console.print("no problems found")
+    if fix is not None:
+        written = write_repaired(repaired, fix)
+        console.print(report.change_table(changes))
+        console.print(f"wrote {written}", markup=False, highlight=False, soft_wrap=True)
+    if json is not None:
+        report.write_json(result, changes, json)
+        console.print(f"wrote {json}", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if result.problems else 0)
+
+
+@data_app.command("split")
+def data_split(
+    path: Annotated[Path, typer.Argument(help="COCO JSON, train.csv, label TIFFs, or a folder with one of them.")],
+    out: Annotated[Path, typer.Option(help="JSON file for the fold of each image.")] = Path("folds.json"),
+    images: Annotated[Path | None, typer.Option(help="Folder of the images, where it is not beside the annotations.")] = None,
+    folds: Annotated[int, typer.Option(help="Number of folds.")] = 5,
+    seed: Annotated[int, typer.Option(help="Another seed gives another split.")] = 0,
+    group_column: Annotated[
+        str | None, typer.Option(help="Column of train.csv or of --group-csv, or field of COCO's images, to group by.")
+    ] = None,
+    group_csv: Annotated[Path | None, typer.Option(help="CSV with the image's name in its first column, for --group-column.")] = None,
+    find_groups: Annotated[bool, typer.Option("--find-groups", help="Also put images together that show the same field.")] = False,
+    given: Annotated[Path | None, typer.Option("--check", help="Check the folds in this JSON file instead of making new ones.")] = None,
+) -> None:
+    """Make folds that keep images of one field together and have the same mix of cell types."""
+    from somaseg.annotations.read import read_annotations
+    from somaseg.data import splits
+    from somaseg.data.groups import grouped
+
+    samples = grouped(read_annotations(path, images), group_column, group_csv, find_groups)
+    if given is not None:
+        chosen = splits.read_folds(given)
+        splits.check_folds(samples, chosen)
+        console.print(f"{given}: no group is in two folds", markup=False, highlight=False, soft_wrap=True)
+    else:
+        chosen = splits.make_folds(samples, folds, seed)
+        splits.write_folds(chosen, out)
+        console.print(f"wrote {out}", markup=False, highlight=False, soft_wrap=True)
+    console.print(splits.fold_table(samples, chosen))
+
+
+@data_app.command("convert")
+def data_convert(
+    source: Annotated[Path, typer.Argument(help="COCO JSON, train.csv, label TIFFs, or a folder with one of them.")],
+    destination: Annotated[Path, typer.Argument(help="JSON file, CSV file, or folder for label TIFFs.")],
+    to: Annotated[Format, typer.Option(help="Format to write.")],
+    images: Annotated[Path | None, typer.Option(help="Folder of the images, where it is not beside the annotations.")] = None,
+) -> None:
+    """Write annotations in another format; masks stay the same to the pixel."""
+    from somaseg.annotations.convert import convert
+
+    for line in convert(source, destination, to.value, images):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

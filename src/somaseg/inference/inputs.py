@@ -1,0 +1,40 @@
+"""From an image to the tensor that a network is given."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from somaseg.config import DetectSettings, ModelSettings
+from somaseg.images.normalize import pixel_values
+from somaseg.images.resize import size_by_edge
+from somaseg.masks.crops import Size
+
+
+def prepare(image: NDArray[Any], settings: ModelSettings) -> Tensor:
+    """An image (H, W) or (H, W, C) as float32 (1, h, w), in the values and at the size that the network wants.
+
+    Grey values 0 to 255 are resized in 8 bits by Pillow, as Detectron2 does it; standard ones as floats.
+    """
+    values = pixel_values(image, settings.input)
+    height, width = size = input_size((values.shape[0], values.shape[1]), settings.detect)
+    if settings.input.values == "grey8":
+        grey = Image.fromarray(values.astype(np.uint8))
+        if size != values.shape:
+            grey = grey.resize((width, height), Image.Resampling.BILINEAR)
+        return torch.from_numpy(np.array(grey, np.float32))[None]
+    tensor = torch.from_numpy(np.ascontiguousarray(values))[None, None]
+    shrinks = height < values.shape[0] or width < values.shape[1]
+    return functional.interpolate(tensor, size=size, mode="bilinear", align_corners=False, antialias=shrinks)[0]
+
+
+def input_size(size: Size, settings: DetectSettings) -> Size:
+    """Height and width that an image of `size` is given to the network with."""
+    if settings.shortest_edge is not None:
+        return size_by_edge(size, settings.shortest_edge, settings.longest_edge)
+    height, width = (max(1, round(side * settings.scale)) for side in size)
+    return height, width

@@ -1,0 +1,378 @@
+import json
+import os
+import sys
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import polars as pl
+import pytest
+import tifffile
+from rich.console import Console
+from typer.testing import CliRunner
+
+from blobs import CLASSES, BlobSegmenter, blob_image
+from somaseg.annotations.read import read_annotations
+from somaseg.annotations.submission import read_submission
+from somaseg.batch.segment import RunSummary, run
+from somaseg.cli.main import app
+from somaseg.config import PostprocessSettings
+from somaseg.errors import InputError
+from somaseg.export import coco as export
+
+SETTINGS = PostprocessSettings(min_area={"default": 4})
+A, B, C = (4, 4, 10, 14), (20, 20, 34, 28), (40, 30, 46, 46)
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name, boxes in {"one": (A,), "three": (A, B, C), "none": ()}.items():
+        iio.imwrite(folder / f"{name}.png", blob_image(*boxes))
+    return folder
+
+
+@pytest.fixture
+def out(tmp_path) -> Path:
+    return tmp_path / "out"
+
+
+def segment(paths, out, segmenter=None, settings=SETTINGS, **options) -> RunSummary:
+    paths = paths if isinstance(paths, list) else [paths]
+    return run(paths, out, segmenter or BlobSegmenter(), settings, **options)
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def manifest(out: Path) -> dict:
+    return json.loads((out / "run.json").read_bytes())
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {name: (out / name).read_bytes() for name in names_in(out)}
+
+
+def test_a_run_leaves_every_file(images, out, tmp_path):
+    summary = segment(images, out, kaggle=tmp_path / "submission.csv")
+    per_image = [f"{folder}/{n}{end}" for n in ("none", "one", "three") for folder, end in FILES]
+    assert names_in(out) == sorted([*per_image, "cells.csv", "instances.json", "run.json"])
+    assert (summary.images, summary.skipped, summary.failures, summary.warnings) == (3, 0, {}, {})
+    assert summary.cells == {"round": 4, "long": 0}
+
+    samples = {s.name: s.instances for s in read_annotations(out)}
+    assert samples["three"].boxes.tolist() == [list(A), list(B), list(C)]
+    assert samples["three"].labels.tolist() == [0, 0, 0]  # one class an image
+    assert len(samples["none"]) == 0
+    labels = tifffile.imread(out / "labels" / "three_labels.tif")
+    assert [labels[y0, x0] for x0, y0, _, _ in (A, B, C)] == [1, 2, 3]
+    table = pl.read_csv(out / "cells.csv")
+    assert table["image"].to_list() == ["one", "three", "three", "three"]
+    assert table["area"].to_list() == [60, 60, 112, 96]
+    predictions, _ = read_submission(tmp_path / "submission.csv", dict.fromkeys(samples, (48, 64)))
+    assert {name: len(cells) for name, cells in predictions.items()} == {"none": 0, "one": 1, "three": 3}
+
+
+FILES = (("coco", ".json"), ("labels", "_labels.tif"), ("overlays", "_overlay.png"))
+
+
+def test_the_manifest_tells_how_the_results_were_made(images, out):
+    (images / "broken.png").write_bytes((images / "one.png").read_bytes()[:60])
+    segment(images, out, BlobSegmenter(warn=True))
+    told = manifest(out)
+    assert told["settings"]["postprocess"] == SETTINGS.model_dump(mode="json")
+    assert told["weights"] == {"name": "blobs", "sha256": "b10b"}
+    assert set(told["versions"]) == {"python", "somaseg", "torch", "torchvision", "timm", "numpy"}
+    assert told["cells"] == {"round": 4, "long": 0}
+    assert told["steps"] == {"detections": 4, **dict.fromkeys(SETTINGS.steps, 0), "cells": 4}
+    assert set(told["by_image"]) == {"none", "one", "three"}
+    assert told["by_image"]["three"]["file"] == str(images / "three.png")
+    assert told["by_image"]["three"]["seconds"] >= 0
+    assert list(told["failures"]) == [str(images / "broken.png")]
+    assert told["warnings"]["one"] == ["detections reached their cap of 9"]
+
+
+def test_an_unreadable_image_is_reported_and_the_rest_goes_on(images, out):
+    (images / "broken.png").write_bytes((images / "one.png").read_bytes()[:60])
+    (images / "cut.tif").write_bytes(b"")
+    summary = segment(images, out)
+    assert summary.images == 3
+    assert set(summary.failures) == {str(images / "broken.png"), str(images / "cut.tif")}
+    assert all(file in reason for file, reason in summary.failures.items())
+
+
+def test_an_image_that_the_network_cannot_take_is_reported(images, out):
+    iio.imwrite(images / "huge.png", blob_image(A, size=(50, 64)))
+    summary = segment(images, out, BlobSegmenter(fail_height=50))
+    assert summary.images == 3
+    assert summary.failures == {str(images / "huge.png"): f"{images / 'huge.png'}: RuntimeError: out of memory"}
+
+
+def test_a_file_that_needs_an_extra_is_a_failure_and_the_rest_goes_on(images, out, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bioio", None)
+    (images / "culture.czi").write_bytes(b"not looked at")
+    summary = segment(images, out)
+    assert summary.images == 3
+    message = "bioio-czi is not installed: run  pip install 'somaseg[bioio]'"
+    assert summary.failures == {str(images / "culture.czi"): f"{images / 'culture.czi'}: {message}"}
+
+
+def test_a_second_run_skips_what_is_done(images, out):
+    segment(images, out)
+    before = contents(out)
+    again = BlobSegmenter()
+    summary = segment(images, out, again)
+    assert again.calls == 0
+    assert (summary.images, summary.skipped) == (3, 3)
+    after = contents(out)
+    assert {n for n in after if after[n] != before[n]} == {"run.json"}
+
+
+def test_what_changed_is_done_again(images, out):
+    segment(images, out)
+    iio.imwrite(images / "one.png", blob_image(A, B))
+    os.utime(images / "three.png", (1, 1))  # a new date alone changes nothing
+    for segmenter, settings, calls in (
+        (BlobSegmenter(), SETTINGS, 1),
+        (BlobSegmenter(sha256="other"), SETTINGS, 3),
+        (BlobSegmenter(sha256="other"), PostprocessSettings(min_area={"default": 100}), 3),
+    ):
+        summary = segment(images, out, segmenter, settings)
+        assert segmenter.calls == calls
+        assert summary.skipped == 3 - calls
+    assert pl.read_csv(out / "cells.csv")["area"].to_list() == [112, 112]
+
+
+@pytest.mark.parametrize("lost", ["coco/three.json", "labels/three_labels.tif", "overlays/three_overlay.png"])
+def test_a_lost_file_is_made_again(images, out, lost):
+    segment(images, out)
+    (out / lost).unlink()
+    again = BlobSegmenter()
+    segment(images, out, again)
+    assert again.calls == 1
+    assert (out / lost).exists()
+
+
+@pytest.mark.parametrize("junk", [b"", b"{", b"[]", b'{"info": {}}', b'{"info": null}'])
+def test_a_damaged_result_is_made_again(images, out, junk):
+    segment(images, out)
+    (out / "coco" / "three.json").write_bytes(junk)
+    again = BlobSegmenter()
+    segment(images, out, again)
+    assert again.calls == 1
+
+
+def test_without_overlay_there_is_none_and_a_later_run_draws_it(images, out):
+    segment(images, out, overlay=False)
+    assert not (out / "overlays").exists()
+    again = BlobSegmenter()
+    segment(images, out, again, overlay=True)
+    assert again.calls == 3
+    assert len(list((out / "overlays").iterdir())) == 3
+
+
+def test_a_run_broken_off_loses_only_the_image_in_hand(images, out):
+    with pytest.raises(KeyboardInterrupt):
+        segment(images, out, BlobSegmenter(interrupt_at=3))
+    assert names_in(out / "coco") == ["none.json", "one.json"]
+    assert not (out / "instances.json").exists()
+    again = BlobSegmenter()
+    summary = segment(images, out, again)
+    assert again.calls == 1
+    assert (summary.images, summary.skipped) == (3, 2)
+    straight = out.with_name("straight")
+    segment(images, straight)
+    for name in ("instances.json", "cells.csv", "labels/three_labels.tif"):
+        assert (out / name).read_bytes() == (straight / name).read_bytes()
+
+
+@pytest.mark.parametrize("stop", ["one_labels.tif", "one_overlay.png", "one.json"])
+def test_a_kill_while_writing_leaves_an_image_that_is_made_again(images, out, monkeypatch, stop):
+    write = export.write_atomic
+
+    def killed(path: Path, data: bytes) -> None:
+        if path.name == stop:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.with_name(f".{path.name}.part").write_bytes(data[: len(data) // 2])
+            raise KeyboardInterrupt
+        write(path, data)
+
+    monkeypatch.setattr(export, "write_atomic", killed)
+    with pytest.raises(KeyboardInterrupt):
+        segment(images, out)
+    monkeypatch.undo()
+    again = BlobSegmenter()
+    assert segment(images, out, again).skipped == 1
+    assert again.calls == 2
+    assert not [name for name in names_in(out) if name.endswith(".part")]
+
+
+def test_each_page_of_a_stack_is_an_image(tmp_path, out):
+    stack = np.stack([blob_image((4 + i, 4, 10 + i, 14)) for i in range(20)])
+    tifffile.imwrite(tmp_path / "stack.tif", stack, photometric="minisblack")
+    with pytest.raises(KeyboardInterrupt):
+        segment(tmp_path / "stack.tif", out, BlobSegmenter(interrupt_at=15))
+    again = BlobSegmenter()
+    summary = segment(tmp_path / "stack.tif", out, again, kaggle=out / "submission.csv")
+    assert again.calls == 6
+    assert (summary.images, summary.skipped) == (20, 14)
+    assert names_in(out / "coco") == [f"stack_p{i:03d}.json" for i in range(20)]
+    samples = read_annotations(out)
+    assert [s.name for s in samples] == [f"stack_p{i:03d}" for i in range(20)]
+    assert [s.instances.boxes[0, 0] for s in samples] == list(range(4, 24))
+    assert (out / "submission.csv").read_text().splitlines()[1].startswith("stack_p000,")
+
+
+def test_same_names_in_two_folders_stay_apart(tmp_path, out):
+    for folder, box in (("a", A), ("b", B), ("c", C)):
+        (tmp_path / folder).mkdir()
+        iio.imwrite(tmp_path / folder / "x.png", blob_image(box))
+    first = segment(tmp_path / "b", out)
+    assert first.images == 1
+    again = BlobSegmenter()
+    both = segment([tmp_path / "a", tmp_path / "b", tmp_path / "c"], out, again)
+    assert (both.images, both.skipped, again.calls) == (3, 1, 2)  # b/x keeps its name
+    samples = {s.name: s.instances.boxes[0].tolist() for s in read_annotations(out)}
+    assert samples == {"a/x": list(A), "b/x": list(B), "c/x": list(C)}
+    table = pl.read_csv(out / "cells.csv")
+    assert table["image"].n_unique() == 3
+    labels = {name: tifffile.imread(out / "labels" / f"{name}_labels.tif") for name in table["image"]}
+    for name, x0, y0 in table.select("image", "x0", "y0").iter_rows():
+        assert labels[name][y0, x0] == 1
+    assert segment([tmp_path / "c", tmp_path / "b", tmp_path / "a"], out).skipped == 3
+
+
+def test_an_image_and_a_page_of_one_name_stay_apart(tmp_path, out):
+    tifffile.imwrite(tmp_path / "x.tif", np.stack([blob_image(A), blob_image(B)]), photometric="minisblack")
+    iio.imwrite(tmp_path / "x_p000.png", blob_image(C))
+    assert segment(tmp_path, out).images == 3
+    assert sorted(b for cells in read_annotations_of(out) for b in cells) == sorted([list(A), list(B), list(C)])
+
+
+def read_annotations_of(out: Path) -> list[list[list[int]]]:
+    return [cells.boxes.tolist() for cells in (export.cells_of(json.loads(p.read_bytes())) for p in (out / "coco").iterdir())]
+
+
+def test_kaggle_refuses_one_name_for_two_images_before_any_work(tmp_path, out):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        iio.imwrite(tmp_path / folder / "x.png", blob_image(A))
+    segmenter = BlobSegmenter()
+    with pytest.raises(InputError, match=r"several images are called 'x'"):
+        segment([tmp_path / "a", tmp_path / "b"], out, segmenter, kaggle=tmp_path / "s.csv")
+    with pytest.raises(InputError, match="is a folder"):
+        segment(tmp_path / "a", out, segmenter, kaggle=tmp_path)
+    assert segmenter.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("image", "cells"),
+    [
+        (np.zeros((1, 1), np.uint8), 0),
+        (np.full((1, 1), 255, np.uint8), 1),
+        (np.zeros((30, 40), np.uint8), 0),
+        (np.full((30, 40), 65535, np.uint16), 1),
+        (np.full((30, 40), np.nan, np.float32), 0),
+        (np.where(np.eye(30, 40) > 0, np.nan, blob_image(A, size=(30, 40))).astype(np.float32), 1),
+        (np.repeat(blob_image(A)[..., None], 3, axis=2), 1),
+    ],
+    ids=["one dark pixel", "one bright pixel", "black", "white", "all NaN", "some NaN", "colour"],
+)
+def test_odd_images_give_all_their_files(tmp_path, out, image, cells):
+    path = tmp_path / "odd.tif"
+    tifffile.imwrite(path, image)
+    summary = segment(path, out, settings=PostprocessSettings(min_area={"default": 1}))
+    assert summary.failures == {}
+    assert sum(summary.cells.values()) == cells
+    assert tifffile.imread(out / "labels" / "odd_labels.tif").shape == image.shape[:2]
+    assert iio.imread(out / "overlays" / "odd_overlay.png").ndim == 3
+
+
+def test_an_image_of_too_many_channels_is_named(tmp_path, out):
+    tifffile.imwrite(tmp_path / "six.tif", np.zeros((6, 30, 40), np.uint8), photometric="minisblack", metadata={"axes": "CYX"})
+    summary = segment(tmp_path / "six.tif", out)
+    assert "six.tif: image has shape (30, 40, 6)" in summary.failures[str(tmp_path / "six.tif")]
+    assert json.loads((out / "instances.json").read_bytes())["images"] == []
+
+
+def test_results_inside_the_folder_of_images_are_not_taken_for_images(images):
+    out = images / "out"
+    assert segment(images, out).images == 3
+    assert segment(images, out).images == 3
+    with pytest.raises(InputError, match="all images lie in"):
+        segment(out / "labels", out)
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(images, tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(InputError, match="taken: is a file, expected a folder"):
+        segment(images, tmp_path / "taken")
+
+
+def test_an_unknown_class_in_the_settings_is_refused_before_any_work(images, out):
+    with pytest.raises(InputError, match="min_area names class 'astro', the detector knows round, long"):
+        segment(images, out, settings=PostprocessSettings(min_area={"default": 1, "astro": 5}))
+    assert not out.exists()
+
+
+def test_overlaps_survive_in_coco_and_are_counted_in_the_label_view(tmp_path, out):
+    class Overlapping(BlobSegmenter):
+        def predict(self, image):
+            found = super().predict(image)
+            wider = found.boxes + np.array([0, 0, 3, 0], np.float32)
+            return type(found)(found.size, wider, found.scores, found.labels, found.mask_probs, CLASSES)
+
+    iio.imwrite(tmp_path / "x.png", blob_image((4, 4, 10, 14), (11, 4, 17, 14)))
+    segment(
+        tmp_path / "x.png", out, Overlapping(), PostprocessSettings(overlaps="keep", min_area={"default": 1}), kaggle=tmp_path / "s.csv"
+    )
+    assert read_annotations(out)[0].instances.area.tolist() == [90, 90]
+    assert manifest(out)["by_image"]["x"]["label_pixels_lost"] == 20
+    predictions, _ = read_submission(tmp_path / "s.csv", {"x": (48, 64)})
+    assert predictions["x"].area.tolist() == [90, 70]
+
+
+def test_the_progress_bar_shows_the_rate(images, out):
+    console = Console(force_terminal=True, width=100)
+    with console.capture() as capture:
+        segment(images, out, console=console)
+    assert "3/3" in capture.get()
+    assert "/s" in capture.get()
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """`somaseg segment` with blobs for a network."""
+    predict = pytest.importorskip("somaseg.inference.detect")
+    segmenter = BlobSegmenter()
+    segmenter.settings = SETTINGS
+    monkeypatch.setattr(predict, "load", lambda name: segmenter)
+    return lambda *words: CliRunner().invoke(app, ["segment", *map(str, words)])
+
+
+def test_the_command_segments_a_folder(command, images, out):
+    result = command(images, "--out", out, "--no-overlay", "--kaggle", out / "submission.csv", "--set", "postprocess.min_area.round=100")
+    assert result.exit_code == 0
+    assert "3 images" in result.output
+    assert manifest(out)["settings"] == {
+        "postprocess": {**SETTINGS.model_dump(mode="json"), "min_area": {"default": 4, "round": 100}},
+        "overlay": False,
+    }
+    assert (out / "submission.csv").read_text().count("\n") == 4
+
+
+def test_the_command_fails_when_an_image_does(command, images, out):
+    (images / "cut.tif").write_bytes(b"")
+    result = command(images, "--out", out)
+    assert result.exit_code == 1
+    assert "failed: " in result.output
+    assert "cut.tif" in result.output
+    assert "3 images" in result.output
+
+
+def test_the_command_names_a_wrong_setting(command, images, out):
+    result = command(images, "--out", out, "--set", "postprocess.nms=1")
+    assert isinstance(result.exception, InputError)
+    assert "postprocess.nms: Extra inputs are not permitted" in str(result.exception)

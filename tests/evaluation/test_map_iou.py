@@ -1,0 +1,136 @@
+"""`map_iou`: exact hand-made cases, and the definition written out densely."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from somaseg.errors import InputError
+from somaseg.evaluation import map_iou as metrics
+from somaseg.instances import Instances
+
+SIZE = (40, 50)
+
+
+def cells(*boxes: tuple[int, int, int, int], size: tuple[int, int] = SIZE) -> Instances:
+    """Filled rectangles, half-open x0 y0 x1 y1."""
+    return Instances.build(size, [(b, np.ones((b[3] - b[1], b[2] - b[0]), bool)) for b in boxes], ("cell",))
+
+
+def dense_counts(pred: NDArray[np.bool_], truth: NDArray[np.bool_], threshold: float) -> tuple[int, int, int]:
+    """The definition, written out: the best of all one-to-one assignments, by trying every one."""
+    iou = np.zeros((len(pred), len(truth)))
+    for i, j in itertools.product(range(len(pred)), range(len(truth))):
+        union = int((pred[i] | truth[j]).sum())
+        iou[i, j] = int((pred[i] & truth[j]).sum()) / union if union else 0.0
+    if len(pred) > len(truth):
+        iou = iou.T
+    few, many = iou.shape
+    tp = max(sum(iou[i, j] > threshold for i, j in enumerate(chosen)) for chosen in itertools.permutations(range(many), few))
+    return int(tp), len(pred) - int(tp), len(truth) - int(tp)
+
+
+masks_of_small_image = st.integers(0, 4).flatmap(
+    lambda n: st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=n, max_size=n).map(
+        lambda rows: np.array(rows, bool).reshape(n, 2, 3)
+    )
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(masks_of_small_image, masks_of_small_image)
+def test_match_counts_equal_the_dense_definition(pred: NDArray[np.bool_], truth: NDArray[np.bool_]) -> None:
+    thresholds = (0.0, 0.3, *metrics.THRESHOLDS)
+    found = metrics.match_counts(Instances.from_masks(pred, ("cell",)), Instances.from_masks(truth, ("cell",)), thresholds)
+    assert [tuple(map(int, column)) for column in zip(*found, strict=True)] == [dense_counts(pred, truth, t) for t in thresholds]
+
+
+def test_nothing_and_nothing_is_one() -> None:
+    assert metrics.image_map_iou(cells(), cells()) == 1.0
+
+
+def test_one_of_the_two_empty_is_zero() -> None:
+    assert metrics.image_map_iou(cells(), cells((0, 0, 5, 5))) == 0.0
+    assert metrics.image_map_iou(cells((0, 0, 5, 5)), cells()) == 0.0
+
+
+def test_same_cells_are_one_even_at_full_overlap() -> None:
+    truth = cells((0, 0, 5, 5), (0, 0, 5, 5), (10, 10, 20, 30))
+    assert metrics.image_map_iou(truth[[2, 1, 0]], truth) == 1.0
+
+
+def test_a_duplicate_is_a_false_positive() -> None:
+    truth = cells((0, 0, 5, 5))
+    tp, fp, fn = metrics.match_counts(truth[[0, 0]], truth)
+    assert (tp.tolist(), fp.tolist(), fn.tolist()) == ([1] * 10, [1] * 10, [0] * 10)
+    assert metrics.image_map_iou(truth[[0, 0]], truth) == 0.5
+
+
+@pytest.mark.parametrize(("width", "matches"), [(10, 0), (11, 1)])
+def test_iou_must_be_strictly_above_the_threshold(width: int, matches: int) -> None:
+    """10 of 20 pixels is exactly .5 and no match; 11 of 20 is exactly .55: a match at .5, none at .55."""
+    tp, _, _ = metrics.match_counts(cells((0, 0, width, 1)), cells((0, 0, 20, 1)), (0.5, 0.55))
+    assert tp.tolist() == [matches, 0]
+
+
+def test_the_largest_matching_counts_where_greedy_by_iou_loses_a_pair() -> None:
+    truth = cells((0, 0, 10, 1), (0, 0, 8, 1))
+    pred = cells((0, 0, 9, 1), (0, 0, 14, 1))  # the first fits both (.9, .89), the second only the first truth (.71)
+    tp, _, _ = metrics.match_counts(pred, truth, (0.7,))
+    assert tp.tolist() == [2]
+
+
+def test_empty_masks_count_as_wrong() -> None:
+    none = Instances.from_masks(np.zeros((1, *SIZE), bool), ("cell",))
+    tp, fp, fn = metrics.match_counts(none, none, (0.5,))
+    assert (tp.tolist(), fp.tolist(), fn.tolist()) == ([0], [1], [1])
+
+
+def test_a_thousand_cells() -> None:
+    grid = [(x, y, x + 6, y + 6) for x in range(0, 400, 10) for y in range(0, 250, 10)]
+    truth = cells(*grid, size=(260, 410))
+    pred = cells(*((x + 1, y, x1 + 1, y1) for x, y, x1, y1 in grid[:900]), size=(260, 410))  # IoU 30 / 42
+    tp, fp, fn = metrics.match_counts(pred, truth, (0.7, 0.75))
+    assert (tp.tolist(), fp.tolist(), fn.tolist()) == ([900, 0], [0, 900], [100, 1000])
+
+
+def test_two_sizes_are_refused() -> None:
+    with pytest.raises(InputError, match=r"\(10, 10\).*\(40, 50\)"):
+        metrics.compare(cells(size=(10, 10)), cells())
+
+
+def test_map_iou_by_class_threshold_and_weight() -> None:
+    truth = cells((0, 0, 20, 1))
+    perfect, half, wrong = (truth, truth), (cells((0, 0, 15, 1)), truth), (cells(), truth)  # 15 of 20: a match below .75
+    result = metrics.map_iou([perfect, half, wrong, perfect], ["astro", "cort", "cort", "cort"], {"astro": 1, "cort": 3})
+    assert result.overall.value == pytest.approx((1 + 0.5 + 0 + 1) / 4)
+    assert {name: (s.images, s.value) for name, s in result.by_class.items()} == {"astro": (1, 1.0), "cort": (3, pytest.approx(0.5))}
+    assert result.by_class["cort"].by_threshold == pytest.approx([2 / 3] * 5 + [1 / 3] * 5)
+    assert result.weighted is not None
+    assert result.weighted.value == pytest.approx((1 + 3 * 0.5) / 4)
+    assert result.by_class["astro"].low == result.by_class["astro"].high == 1.0
+    assert 0 <= result.by_class["cort"].low < 0.5 < result.by_class["cort"].high <= 1
+    assert metrics.MapIou.model_validate_json(result.model_dump_json()) == result
+
+
+def test_the_bootstrap_interval_is_that_of_the_mean() -> None:
+    """400 images of score 1 or 0 alike: the standard error of the mean is .025; the seed decides the draws."""
+    table = np.repeat([[1.0], [0.0]], 200, axis=0) * np.ones(len(metrics.THRESHOLDS))
+    score = metrics.summarise(table, ["cort"] * 400, draws=4000).overall
+    assert (score.low, score.high) == pytest.approx((0.5 - 1.96 * 0.025, 0.5 + 1.96 * 0.025), abs=0.005)
+    assert metrics.summarise(table, ["cort"] * 400, draws=4000).overall == score
+    assert metrics.summarise(table, ["cort"] * 400, draws=4000, seed=1).overall != score
+
+
+@pytest.mark.parametrize("weights", [{"cort": 1.0, "astro": 2.0}, {"astro": 1.0}, {"cort": 0.0}])
+def test_weights_must_name_the_cell_types(weights: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="weights"):
+        metrics.map_iou([(cells(), cells())], ["cort"], weights)
+
+
+def test_no_image_is_refused() -> None:
+    with pytest.raises(InputError, match="0 images"):
+        metrics.map_iou([], [])

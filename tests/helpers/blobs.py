@@ -1,0 +1,57 @@
+"""A deterministic stand-in for a trained model: every bright blob is a cell."""
+
+import warnings
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from somaseg.images.normalize import to_grey
+from somaseg.instances import Prediction
+
+CLASSES = ("round", "long")
+
+
+class BlobSegmenter:
+    """Finds what is brighter than 100; blobs wider than high are `long`.
+
+    `calls` counts predictions; the one numbered `interrupt_at` is broken off as by Ctrl-C, images as high as `fail_height` fail.
+    """
+
+    name = "blobs"
+    classes = CLASSES
+    about: ClassVar[dict[str, dict[str, Any]]] = {"model": {}, "tta": {}, "postprocess": {"min_area": {"default": 4.0}}}
+
+    def __init__(self, sha256: str = "b10b", interrupt_at: int | None = None, fail_height: int | None = None, warn: bool = False) -> None:
+        self.sha256, self.interrupt_at, self.fail_height, self.warn = sha256, interrupt_at, fail_height, warn
+        self.calls = 0
+
+    def predict(self, image: NDArray[Any]) -> Prediction:
+        self.calls += 1
+        if self.calls == self.interrupt_at:
+            raise KeyboardInterrupt
+        grey = to_grey(image)
+        if grey.shape[0] == self.fail_height:
+            raise RuntimeError("out of memory")
+        if self.warn:
+            warnings.warn("detections reached their cap of 9", stacklevel=2)
+        pieces, count = ndimage.label(grey > 100)
+        boxes = [(c.start, r.start, c.stop, r.stop) for r, c in ndimage.find_objects(pieces)]
+        extent = np.array(boxes, np.float32).reshape(-1, 4)
+        return Prediction(
+            size=(grey.shape[0], grey.shape[1]),
+            boxes=extent,
+            scores=np.linspace(0.9, 0.6, count, dtype=np.float32),
+            labels=(extent[:, 2] - extent[:, 0] > extent[:, 3] - extent[:, 1]).astype(np.int64),
+            mask_probs=np.ones((count, 28, 28), np.float16),
+            classes=CLASSES,
+        )
+
+
+def blob_image(*boxes: tuple[int, int, int, int], size: tuple[int, int] = (48, 64)) -> NDArray[np.uint8]:
+    """A dark image with bright boxes (x0, y0, x1, y1)."""
+    image = np.full(size, 20, np.uint8)
+    for x0, y0, x1, y1 in boxes:
+        image[y0:y1, x0:x1] = 200
+    return image

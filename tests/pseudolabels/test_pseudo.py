@@ -1,0 +1,135 @@
+"""Saved predictions of unlabelled images to pseudo-labels."""
+
+import json
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import polars as pl
+import pytest
+from scipy import ndimage
+from typer.testing import CliRunner
+
+from blobs import BlobSegmenter, blob_image
+from somaseg.annotations.read import read_annotations
+from somaseg.annotations.samples import Sample
+from somaseg.annotations.write import write_coco
+from somaseg.batch import segment
+from somaseg.batch.saved_runs import read_runs
+from somaseg.cli.main import app
+from somaseg.config import PseudoRunSettings
+from somaseg.errors import InputError
+from somaseg.instances import Instances
+from somaseg.pseudolabels.groups import groups_beside
+from somaseg.pseudolabels.pseudo import run
+
+A, B, C, SMALL = (4, 4, 12, 14), (20, 20, 34, 28), (40, 30, 50, 46), (50, 4, 53, 7)
+
+
+class Fainter(BlobSegmenter):
+    """Another model: the same cells, half the score from the second on."""
+
+    def __init__(self) -> None:
+        super().__init__(sha256="fa17")
+
+    def predict(self, image):
+        found = super().predict(image)
+        found.scores[1:] *= 0.25
+        return found
+
+
+def texture(seed: int, shift: tuple[int, int] = (0, 0), noise: int = 0) -> np.ndarray:
+    """Blobs of texture on noise."""
+    random = np.random.default_rng(seed)
+    image = 4000 * ndimage.gaussian_filter((random.random((200, 240)) < 0.002).astype(float), 4) * random.normal(size=(200, 240))
+    return np.roll(100 + image + np.random.default_rng(noise).normal(size=image.shape), shift, (0, 1)).clip(0, 255).astype(np.uint8)
+
+
+def sample(folder: Path, name: str, image: np.ndarray, group: str | None = None) -> Sample:
+    folder.mkdir(exist_ok=True)
+    iio.imwrite(folder / f"{name}.png", image)
+    return Sample(folder / f"{name}.png", Instances.empty(image.shape[:2], ("round", "long")), name, group)
+
+
+def test_an_image_of_an_annotated_field_has_its_group(tmp_path):
+    old = tmp_path / "old"
+    annotated = [sample(old, "a", texture(1), "7"), sample(old, "b", texture(2), "7"), sample(old, "c", texture(3), "8")]
+    annotated += [sample(old, "d", texture(4)), sample(old, "e", texture(5), "9"), sample(old, "f", texture(5, (3, 3)), "10")]
+    images = {"a": texture(1, (9, -14), 5), "x": texture(2, (0, 8), 6), "y": texture(6), "z": texture(6, (8, 8), 1), "lone": texture(7)}
+    images |= {"near_d": texture(4, (5, 5), 2), "near_e": texture(5, (-6, 2), 3)}
+    new = [sample(tmp_path / "new", name, image) for name, image in images.items()]
+    groups = groups_beside(new, annotated)
+    assert groups.of == {"a": "7", "x": "7", "y": "y", "z": "y", "lone": "lone"}
+    assert groups.left_out == {
+        "near_d": "shows the field of the annotated image d, which has no group",
+        "near_e": "shows the field of several groups: 10, 9",
+    }
+
+
+@pytest.fixture
+def saved(tmp_path) -> list[Path]:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name, boxes in {"three": (A, B, C), "small": (A, SMALL), "none": ()}.items():
+        iio.imwrite(folder / f"{name}.png", blob_image(*boxes))
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for out, segmenter in zip(folders, (BlobSegmenter(), Fainter()), strict=True):
+        segment.predict([folder], out, segmenter)
+    return folders
+
+
+SET = ["postprocess.min_area=4", "pseudo.min_area=20", "postprocess.steps=[screen,paste]", "fuse.final_steps=[]"]
+
+
+def test_pseudo_labels_of_a_folder(saved, tmp_path):
+    runs = read_runs(saved)
+    settings = runs.settings_of(PseudoRunSettings, None, SET)
+    summary = run(runs, tmp_path / "out", settings)
+    assert (summary.images, summary.failures) == (2, {})
+    assert summary.left_out == {"none": "0 cells accepted, fewer than min_cells 1"}
+    samples = {one.name: one for one in read_annotations(tmp_path / "out" / "annotations.json")}
+    three = samples["three"]
+    assert (three.source, three.group, three.cell_type, three.image.name) == ("pseudo", None, "round", "three.png")
+    rows = pl.read_csv(tmp_path / "out" / "cells.csv").rows(named=True)
+    assert {(r["image"], r["fate"], r["reason"]) for r in rows} == {
+        ("three", "accepted", ""),
+        ("three", "ignored", "score unsure"),
+        ("small", "accepted", ""),
+        ("small", "dropped", "too small"),
+    }
+    assert three.instances.boxes.tolist() == [list(A)]
+    assert sorted(three.ignored.boxes.tolist()) == sorted([list(B), list(C)])
+    assert three.instances.scores.tolist() == pytest.approx([0.9])
+    assert sum(sum(fates.values()) for fates in summary.cells.values()) == len(rows) == 5
+    told = json.loads((tmp_path / "out" / "run.json").read_bytes())
+    assert told["reasons"] == {"score unsure": 2, "too small": 1}
+    assert told["groups"] == {"three": None, "small": None}
+    assert {path.stem for path in (tmp_path / "out" / "pictures").iterdir()} == {"three", "small", "none"}
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in ("annotations.json", "cells.csv", "pictures/three.png")}
+    run(runs, tmp_path / "out", settings)
+    assert all((tmp_path / "out" / name).read_bytes() == content for name, content in before.items())
+
+
+def test_a_file_that_cannot_be_read_stops_nothing(saved, tmp_path):
+    (saved[1] / "small.npz").write_bytes(b"damaged")
+    (tmp_path / "images" / "none.png").unlink()
+    annotated = [sample(tmp_path / "known", "far", texture(1), "1")]
+    write_coco(annotated, tmp_path / "known" / "annotations.json")
+    words = ["pseudo", *map(str, saved), "--out", str(tmp_path / "out"), "--near", str(tmp_path / "known")]
+    result = CliRunner().invoke(app, [*words, *(word for one in SET for word in ("--set", one))])
+    assert result.exit_code == 1
+    assert "small.npz" in result.output
+    assert "none.png is gone or was changed" in result.output
+    assert "give --near" not in result.output
+    assert [one.name for one in read_annotations(tmp_path / "out" / "annotations.json")] == ["three"]
+
+
+def test_moved_images_are_found(saved, tmp_path):
+    (tmp_path / "images").rename(tmp_path / "elsewhere")
+    runs = read_runs(saved[:1])
+    settings = runs.settings_of(PseudoRunSettings, None, SET)
+    summary = run(runs, tmp_path / "out", settings, images=[tmp_path / "elsewhere"])
+    assert (summary.images, summary.failures) == (2, {})
+    assert len(summary.notes) == 2
+    with pytest.raises(InputError, match="is a folder of predictions"):
+        run(runs, saved[0], settings)

@@ -1,0 +1,126 @@
+"""Training end to end on tiny synthetic cultures: the command, resuming after a kill, two processes, NaN."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+pl = pytest.importorskip("pytorch_lightning", reason="needs somaseg[train]")
+
+from somaseg.checkpoints.checkpoint import load_checkpoint  # noqa: E402
+from somaseg.config import Config, load_settings  # noqa: E402
+from somaseg.errors import InputError  # noqa: E402
+from somaseg.synth.folder import write_cultures  # noqa: E402
+from somaseg.training.train import NotFiniteError, fit  # noqa: E402
+
+TINY = {
+    "model": {
+        "backbone": {"trunk": {"kind": "timm", "freeze_at": 0}, "strides": [4, 8, 16], "fpn_width": 16},
+        "rpn": {"sizes": [[24], [48], [96]], "samples": 100000, "positive_share": 1.0, "train_pre_nms": 50, "train_post_nms": 30},
+        "heads": {"samples": 100000, "positive_share": 1.0, "box_fc_width": 16, "mask_convs": 1, "mask_width": 16, "mask_samples": 0},
+        "detect": {"scale": 1.0, "max_detections": 50},
+    },
+    "augment": {"size": {"kind": "zoom", "side": 96}},
+    "train": {
+        "steps": 6, "batch": 2, "optimizer": {"kind": "adamw", "warmup": 1}, "schedule": {"kind": "flat", "cooldown": 2},
+        "validate_every": 3, "validate_images": 2, "folds": 2, "bf16": False, "workers": 0, "init": "none",
+        "checkpoint_minutes": 0.0001, "log_every": 1,
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cultures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cultures")
+    write_cultures(folder, count=6, seed=3, cell_type="mixed")
+    return folder
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return path
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-W", "ignore", "-m", "somaseg.cli.main", "train", *map(str, arguments)]
+
+
+def losses(run: Path) -> dict[int, float]:
+    with (run / "csv" / "metrics.csv").open() as file:
+        return {int(row["step"]): float(row["loss"]) for row in csv.DictReader(file) if row.get("loss")}
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def test_the_command_leaves_weights_settings_and_logs(cultures: Path, config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    subprocess.run(command(config, "--data", cultures, "--out", run), check=True, env=environment(), capture_output=True)
+    checkpoint = load_checkpoint(run / "best.safetensors")
+    assert checkpoint.config == load_settings(Config, config)
+    assert checkpoint.provenance["images"] + checkpoint.provenance["held_out"] == 6
+    assert sorted(losses(run)) == [0, 1, 2, 3, 4, 5]
+    assert any((run / "tensorboard").iterdir())
+    assert load_settings(Config, run / "settings.yaml") == checkpoint.config
+
+
+def test_a_killed_run_resumes_with_the_losses_it_would_have_had(cultures: Path, config: Path, tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    subprocess.run(command(config, "--data", cultures, "--out", whole), check=True, env=environment(), capture_output=True)
+    process = subprocess.Popen(
+        command(config, "--data", cultures, "--out", broken), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 300
+    while not (broken / "last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    reached = int(torch.load(broken / "last.ckpt", weights_only=False)["global_step"])
+    assert reached > 0
+    (broken / "csv" / "metrics.csv").unlink(missing_ok=True)
+    subprocess.run(command(config, "--data", cultures, "--out", broken), check=True, env=environment(), capture_output=True)
+    again, first = losses(broken), losses(whole)
+    assert sorted(again) == list(range(reached, 6))
+    assert [again[s] for s in again] == pytest.approx([first[s] for s in again], rel=1e-3)
+
+
+def test_two_processes_have_the_losses_of_one_with_the_joint_batch(cultures: Path, config: Path, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    subprocess.run(command(config, "--data", cultures, "--out", one), check=True, env=environment(), capture_output=True)
+    launch = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run(
+        [*launch, "-m", "somaseg.cli.main", "train", str(config), "--data", str(cultures), "--out", str(two)],
+        check=True, env=environment(), capture_output=True,
+    )  # fmt: skip
+    together, alone = losses(two), losses(one)
+    assert sorted(together) == sorted(alone)
+    # The same weights give the same loss; rounding grows with each update of them.
+    assert [together[s] for s in (0, 1)] == pytest.approx([alone[s] for s in (0, 1)], rel=1e-3)
+    assert [together[s] for s in sorted(alone)] == pytest.approx([alone[s] for s in sorted(alone)], rel=3e-2)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_saves_the_batch(cultures: Path, tmp_path: Path) -> None:
+    settings = Config.model_validate(
+        TINY | {"train": TINY["train"] | {"optimizer": {"kind": "adamw", "rate": 1e30, "warmup": 0}, "clip": 1e30}}
+    )
+    with pytest.raises(NotFiniteError, match=r"not_finite_step_\d+\.pt"):
+        fit(settings, [cultures], tmp_path)
+    saved = torch.load(next(tmp_path.glob("not_finite_step_*.pt")), weights_only=False)
+    assert len(saved["images"]) == 2
+
+
+def test_other_settings_do_not_resume_a_run(cultures: Path, tmp_path: Path) -> None:
+    settings = Config.model_validate(TINY)
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump({"train": {"clip": 1.0}}))
+    with pytest.raises(InputError, match="other settings"):
+        fit(settings, [cultures], tmp_path)
