@@ -38,8 +38,9 @@ from somaseg.annotations.read import read_annotations
 from somaseg.batch.saved_runs import SavedRuns, about_models, read_runs
 from somaseg.config import FuseSettings, PostprocessSettings, SegmentSettings, Settings, load_settings
 from somaseg.errors import InputError
-from somaseg.evaluation.map_iou import FULL_SET_IMAGES, MapIou, Result, summarise
-from somaseg.export.coco import write_atomic
+from somaseg.evaluation.map_iou import FULL_SET_IMAGES, MapIou, summarise
+from somaseg.evaluation.matching import Result
+from somaseg.files import write_atomic
 from somaseg.tuning.cross_fitting import Tuning
 from somaseg.tuning.trials import Case, method
 from somaseg.tuning.tune import made_of, read_cases

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from somaseg.annotations.samples import Sample
 from somaseg.config import SegmentSettings
 from somaseg.data.splits import make_folds
-from somaseg.evaluation.map_iou import THRESHOLDS
+from somaseg.evaluation.matching import THRESHOLDS
 from somaseg.tuning.cross_fitting import image_weights
 from somaseg.tuning.trials import Case, Scorer
 

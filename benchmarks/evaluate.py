@@ -21,7 +21,8 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from somaseg.annotations.read import read_annotations
 from somaseg.evaluation.evaluate import score_samples
-from somaseg.evaluation.map_iou import THRESHOLDS, map_iou, precision
+from somaseg.evaluation.map_iou import map_iou
+from somaseg.evaluation.matching import THRESHOLDS, precision
 from somaseg.instances import Instances
 
 Pairs = list[tuple[Instances, Instances]]

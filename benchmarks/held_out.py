@@ -23,7 +23,7 @@ from somaseg.data.groups import grouped
 from somaseg.data.splits import make_folds
 from somaseg.evaluation.map_iou import FULL_SET_IMAGES, summarise
 from somaseg.images.read import read_image
-from somaseg.inference.detect import load
+from somaseg.inference.segmenter import load
 from somaseg.tuning.trials import Case
 from somaseg.tuning.tune import UNTYPED
 

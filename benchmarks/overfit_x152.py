@@ -44,8 +44,8 @@ from somaseg.evaluation.map_iou import image_map_iou
 from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.synth.render import SynthSettings, render
 from somaseg.training.dataset import Crops, as_tensors
+from somaseg.training.module import score_sample
 from somaseg.training.optimise import make_optimizer, rate_factor
-from somaseg.training.train import score_sample
 
 SIDE, ZOOM = 64, 2
 CULTURES = ("cort",) * 4

@@ -30,11 +30,13 @@ from somaseg.checkpoints.checkpoint import load_checkpoint
 from somaseg.checkpoints.names import weights_path
 from somaseg.config import TtaSettings
 from somaseg.data.splits import make_folds
-from somaseg.evaluation.map_iou import FULL_SET_IMAGES, match_counts, precision, summarise
+from somaseg.evaluation.map_iou import FULL_SET_IMAGES, summarise
+from somaseg.evaluation.matching import match_counts, precision
 from somaseg.images.read import find_images, read_image
-from somaseg.inference.detect import Segmenter, bf16_is_fast, detect
+from somaseg.inference.detect import bf16_is_fast, detect
 from somaseg.inference.detections import screen
 from somaseg.inference.ensemble import Ensemble
+from somaseg.inference.segmenter import Segmenter
 from somaseg.inference.views import View, make_views
 from somaseg.instances import Prediction
 from somaseg.postprocessing.steps import postprocess

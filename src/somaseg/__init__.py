@@ -12,7 +12,7 @@ from somaseg.instances import Instances, Prediction
 from somaseg.postprocessing.steps import postprocess
 
 if TYPE_CHECKING:
-    from somaseg.inference.detect import Segmenter, load
+    from somaseg.inference.segmenter import Segmenter, load
 
 __all__ = [
     "Config",

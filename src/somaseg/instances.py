@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from somaseg.errors import InputError
 from somaseg.masks import crops as mk
+from somaseg.masks.outlines import crop_from_outlines, outlines_from_crop
 from somaseg.masks.rle import crops_from_runs, runs_from_texts, text_of_coco_rle
 
 
@@ -145,7 +146,7 @@ class Instances:
         scores: ArrayLike | None = None,
     ) -> "Instances":
         """From the outlines that `to_polygons` gives; the round trip is exact to the pixel."""
-        return cls.build(size, [mk.crop_from_outlines(outlines, size) for outlines in polygons], classes, labels, scores)
+        return cls.build(size, [crop_from_outlines(outlines, size) for outlines in polygons], classes, labels, scores)
 
     @classmethod
     def from_label_image(cls, labels: NDArray[Any], classes: Sequence[str], label: int = 0) -> "Instances":
@@ -218,7 +219,7 @@ class Instances:
 
     def to_polygons(self) -> list[list[NDArray[np.float64]]]:
         """Outlines of each cell, (n, 2) of x, y in pixel-centre coordinates, one a piece or hole."""
-        return [mk.outlines_from_crop(m, b) for m, b in zip(self.masks, self.boxes, strict=True)]
+        return [outlines_from_crop(m, b) for m, b in zip(self.masks, self.boxes, strict=True)]
 
 
 def _as_index(index: int | ArrayLike) -> NDArray[Any]:

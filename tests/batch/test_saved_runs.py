@@ -16,9 +16,10 @@ from typer.testing import CliRunner
 from blobs import CLASSES, BlobSegmenter, blob_image
 from somaseg.annotations.read import read_annotations
 from somaseg.batch import segment
-from somaseg.batch.loop import RunSummary
+from somaseg.batch.postprocess import run
 from somaseg.batch.prediction_file import load_prediction
-from somaseg.batch.saved_runs import read_runs, run
+from somaseg.batch.saved_runs import read_runs
+from somaseg.batch.summary import RunSummary
 from somaseg.cli.main import app
 from somaseg.config import FuseSettings, PostprocessSettings
 from somaseg.errors import InputError

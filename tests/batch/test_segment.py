@@ -19,6 +19,7 @@ from somaseg.cli.main import app
 from somaseg.config import PostprocessSettings
 from somaseg.errors import InputError
 from somaseg.export import coco as export
+from somaseg.files import write_atomic
 
 SETTINGS = PostprocessSettings(min_area={"default": 4})
 A, B, C = (4, 4, 10, 14), (20, 20, 34, 28), (40, 30, 46, 46)
@@ -190,16 +191,15 @@ def test_a_run_broken_off_loses_only_the_image_in_hand(images, out):
 
 @pytest.mark.parametrize("stop", ["one_labels.tif", "one_overlay.png", "one.json"])
 def test_a_kill_while_writing_leaves_an_image_that_is_made_again(images, out, monkeypatch, stop):
-    write = export.write_atomic
 
     def killed(path: Path, data: bytes) -> None:
         if path.name == stop:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.with_name(f".{path.name}.part").write_bytes(data[: len(data) // 2])
             raise KeyboardInterrupt
-        write(path, data)
+        write_atomic(path, data)
 
-    monkeypatch.setattr(export, "write_atomic", killed)
+    monkeypatch.setattr("somaseg.batch.result_folder.write_atomic", killed)
     with pytest.raises(KeyboardInterrupt):
         segment(images, out)
     monkeypatch.undo()

@@ -14,7 +14,7 @@ from somaseg.checkpoints.checkpoint import load_checkpoint
 from somaseg.checkpoints.convert import TRUNK, convert, our_name, read_architecture
 from somaseg.config import Config, load_settings
 from somaseg.errors import InputError
-from somaseg.inference.detect import load
+from somaseg.inference.segmenter import load
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tiny_cascade.safetensors"
 SETTINGS = {

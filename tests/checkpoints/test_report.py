@@ -13,8 +13,8 @@ from somaseg.checkpoints.report import facts, in_words, info, input_in_words, ve
 from somaseg.cli.main import app
 from somaseg.config import X152, Config
 from somaseg.errors import InputError
+from somaseg.files import file_sha256
 from somaseg.models.cascade import CascadeMaskRCNN
-from somaseg.provenance import file_sha256
 from tiny import TINY
 
 

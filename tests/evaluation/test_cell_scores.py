@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from somaseg.evaluation import cell_scores
-from somaseg.evaluation.map_iou import compare
+from somaseg.evaluation.matching import compare
 from somaseg.instances import Instances
 
 SIZE = (40, 50)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from faster_coco_eval.core import mask as coco_mask
 
-from somaseg.evaluation import map_iou as metrics
+from somaseg.evaluation import matching
 from somaseg.evaluation.coco_ap import AREA_BINS, CocoAp, coco_ap
 from somaseg.instances import Instances
 
@@ -33,13 +33,13 @@ def test_recall_and_iou_equal_faster_coco_eval_without_overlaps(jitter: float) -
     """Where cells of a set do not overlap the matching is unique, so the recall of both must be the same."""
     truth, pred = culture(0, 0.0), culture(0, jitter)
     iou = coco_mask.iou(pred.to_rle(), truth.to_rle(), [0] * len(truth))
-    comparison = metrics.compare(pred, truth)
+    comparison = matching.compare(pred, truth)
     ours = np.zeros_like(iou)
     ours[comparison.pred, comparison.truth] = comparison.iou
     assert np.array_equal(ours, iou)
     # COCO matches at IoU >= t, `map_iou` at IoU > t: leave out predictions that lie exactly on a threshold.
-    pred = pred[~np.isin(iou, metrics.THRESHOLDS).any(axis=1)]
-    tp, _, fn = metrics.match_counts(pred, truth)
+    pred = pred[~np.isin(iou, matching.THRESHOLDS).any(axis=1)]
+    tp, _, fn = matching.match_counts(pred, truth)
     assert tp[0] > 0
     assert coco_ap([(pred, truth)], ["cort"]).overall.ar == pytest.approx((tp / (tp + fn)).mean())
 

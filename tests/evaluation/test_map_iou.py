@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from somaseg.errors import InputError
 from somaseg.evaluation import map_iou as metrics
+from somaseg.evaluation import matching
 from somaseg.instances import Instances
 
 SIZE = (40, 50)
@@ -43,8 +44,8 @@ masks_of_small_image = st.integers(0, 4).flatmap(
 @settings(max_examples=200, deadline=None)
 @given(masks_of_small_image, masks_of_small_image)
 def test_match_counts_equal_the_dense_definition(pred: NDArray[np.bool_], truth: NDArray[np.bool_]) -> None:
-    thresholds = (0.0, 0.3, *metrics.THRESHOLDS)
-    found = metrics.match_counts(Instances.from_masks(pred, ("cell",)), Instances.from_masks(truth, ("cell",)), thresholds)
+    thresholds = (0.0, 0.3, *matching.THRESHOLDS)
+    found = matching.match_counts(Instances.from_masks(pred, ("cell",)), Instances.from_masks(truth, ("cell",)), thresholds)
     assert [tuple(map(int, column)) for column in zip(*found, strict=True)] == [dense_counts(pred, truth, t) for t in thresholds]
 
 
@@ -64,7 +65,7 @@ def test_same_cells_are_one_even_at_full_overlap() -> None:
 
 def test_a_duplicate_is_a_false_positive() -> None:
     truth = cells((0, 0, 5, 5))
-    tp, fp, fn = metrics.match_counts(truth[[0, 0]], truth)
+    tp, fp, fn = matching.match_counts(truth[[0, 0]], truth)
     assert (tp.tolist(), fp.tolist(), fn.tolist()) == ([1] * 10, [1] * 10, [0] * 10)
     assert metrics.image_map_iou(truth[[0, 0]], truth) == 0.5
 
@@ -72,20 +73,20 @@ def test_a_duplicate_is_a_false_positive() -> None:
 @pytest.mark.parametrize(("width", "matches"), [(10, 0), (11, 1)])
 def test_iou_must_be_strictly_above_the_threshold(width: int, matches: int) -> None:
     """10 of 20 pixels is exactly .5 and no match; 11 of 20 is exactly .55: a match at .5, none at .55."""
-    tp, _, _ = metrics.match_counts(cells((0, 0, width, 1)), cells((0, 0, 20, 1)), (0.5, 0.55))
+    tp, _, _ = matching.match_counts(cells((0, 0, width, 1)), cells((0, 0, 20, 1)), (0.5, 0.55))
     assert tp.tolist() == [matches, 0]
 
 
 def test_the_largest_matching_counts_where_greedy_by_iou_loses_a_pair() -> None:
     truth = cells((0, 0, 10, 1), (0, 0, 8, 1))
     pred = cells((0, 0, 9, 1), (0, 0, 14, 1))  # the first fits both (.9, .89), the second only the first truth (.71)
-    tp, _, _ = metrics.match_counts(pred, truth, (0.7,))
+    tp, _, _ = matching.match_counts(pred, truth, (0.7,))
     assert tp.tolist() == [2]
 
 
 def test_empty_masks_count_as_wrong() -> None:
     none = Instances.from_masks(np.zeros((1, *SIZE), bool), ("cell",))
-    tp, fp, fn = metrics.match_counts(none, none, (0.5,))
+    tp, fp, fn = matching.match_counts(none, none, (0.5,))
     assert (tp.tolist(), fp.tolist(), fn.tolist()) == ([0], [1], [1])
 
 
@@ -93,13 +94,13 @@ def test_a_thousand_cells() -> None:
     grid = [(x, y, x + 6, y + 6) for x in range(0, 400, 10) for y in range(0, 250, 10)]
     truth = cells(*grid, size=(260, 410))
     pred = cells(*((x + 1, y, x1 + 1, y1) for x, y, x1, y1 in grid[:900]), size=(260, 410))  # IoU 30 / 42
-    tp, fp, fn = metrics.match_counts(pred, truth, (0.7, 0.75))
+    tp, fp, fn = matching.match_counts(pred, truth, (0.7, 0.75))
     assert (tp.tolist(), fp.tolist(), fn.tolist()) == ([900, 0], [0, 900], [100, 1000])
 
 
 def test_two_sizes_are_refused() -> None:
     with pytest.raises(InputError, match=r"\(10, 10\).*\(40, 50\)"):
-        metrics.compare(cells(size=(10, 10)), cells())
+        matching.compare(cells(size=(10, 10)), cells())
 
 
 def test_map_iou_by_class_threshold_and_weight() -> None:
@@ -118,7 +119,7 @@ def test_map_iou_by_class_threshold_and_weight() -> None:
 
 def test_the_bootstrap_interval_is_that_of_the_mean() -> None:
     """400 images of score 1 or 0 alike: the standard error of the mean is .025; the seed decides the draws."""
-    table = np.repeat([[1.0], [0.0]], 200, axis=0) * np.ones(len(metrics.THRESHOLDS))
+    table = np.repeat([[1.0], [0.0]], 200, axis=0) * np.ones(len(matching.THRESHOLDS))
     score = metrics.summarise(table, ["cort"] * 400, draws=4000).overall
     assert (score.low, score.high) == pytest.approx((0.5 - 1.96 * 0.025, 0.5 + 1.96 * 0.025), abs=0.005)
     assert metrics.summarise(table, ["cort"] * 400, draws=4000).overall == score

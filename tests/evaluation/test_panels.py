@@ -20,7 +20,7 @@ from somaseg.config import PostprocessSettings
 from somaseg.errors import InputError
 from somaseg.evaluation import compare as stage
 from somaseg.evaluation import panels as pictures
-from somaseg.evaluation.map_iou import compare, match_counts, partners
+from somaseg.evaluation.matching import compare, match_counts, partners
 from somaseg.instances import Instances, Prediction
 from somaseg.postprocessing.candidates import Candidates
 from somaseg.postprocessing.steps import postprocess, run_steps, trace

@@ -14,8 +14,12 @@ from drawing import draw
 from somaseg.annotations.read import read_annotations
 from somaseg.annotations.submission import read_submission
 from somaseg.errors import InputError
-from somaseg.export.coco import annotations, cells_csv, cells_of, coco_document, label_tiff, merge_coco, submission_csv, write_atomic
+from somaseg.export.coco import annotations, cells_of, coco_document, merge_coco
+from somaseg.export.labels import label_tiff
 from somaseg.export.overlay import overlay, overlay_png
+from somaseg.export.submission import submission_csv
+from somaseg.export.table import cells_csv
+from somaseg.files import write_atomic
 from somaseg.instances import Instances
 
 CLASSES = ("shsy5y", "astro", "cort")

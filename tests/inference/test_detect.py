@@ -11,11 +11,12 @@ from somaseg.checkpoints import names as weights_files
 from somaseg.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from somaseg.config import Config, DetectSettings, PostprocessSettings, SegmentSettings, TtaSettings, override
 from somaseg.errors import InputError
+from somaseg.files import file_sha256
 from somaseg.inference import detect as predict
-from somaseg.inference.detect import Segmenter, detect, load
+from somaseg.inference.detect import detect
+from somaseg.inference.segmenter import Segmenter, load
 from somaseg.inference.views import View
 from somaseg.models.cascade import CascadeMaskRCNN
-from somaseg.provenance import file_sha256
 from tiny import TINY
 
 CPU = torch.device("cpu")

@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from drawing import draw
 from somaseg.instances import Instances
 from somaseg.masks import crops as mk
+from somaseg.masks.outlines import crop_from_outlines, outlines_from_crop
 
 SIDES = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)
 MASKS = arrays(bool, SIDES)
@@ -60,7 +61,7 @@ def test_one_pixel_in_a_corner_survives_every_form(row, column):
     for order, pixel in (("C", row * 5 + column), ("F", column * 4 + row)):
         starts, lengths = mk.runs_from_crop(crop, box, (4, 5), order)
         assert (starts.tolist(), lengths.tolist()) == ([pixel], [1])
-    assert mk.crop_from_outlines(mk.outlines_from_crop(crop, box), (4, 5))[0] == box
+    assert crop_from_outlines(outlines_from_crop(crop, box), (4, 5))[0] == box
 
 
 def test_an_empty_mask_survives_every_form():
@@ -70,8 +71,8 @@ def test_an_empty_mask_survives_every_form():
     assert not mk.paste(crop, box, (4, 5)).any()
     rle = mk.coco_rle_from_crop(crop, box, (4, 5))
     assert rle == {"size": [4, 5], "counts": coco_text(np.zeros((4, 5), bool))}
-    assert mk.outlines_from_crop(crop, box) == []
-    assert mk.crop_from_outlines([], (4, 5))[0] == mk.EMPTY_BOX
+    assert outlines_from_crop(crop, box) == []
+    assert crop_from_outlines([], (4, 5))[0] == mk.EMPTY_BOX
 
 
 @pytest.mark.parametrize(
@@ -117,11 +118,11 @@ def test_compressed_rle_round_trip_agrees_with_the_coco_library(mask):
 
 def test_outlines_of_a_ring_with_a_pixel_inside():
     box, crop = mk.crop_from_mask(RING)
-    outlines = mk.outlines_from_crop(crop, box)
+    outlines = outlines_from_crop(crop, box)
     assert len(outlines) == 3
     outer = max(outlines, key=np.ptp)
     assert (outer.min(), outer.max()) == (0.5, 5.5)
-    back_box, back = mk.crop_from_outlines(outlines, RING.shape)
+    back_box, back = crop_from_outlines(outlines, RING.shape)
     assert back_box == box
     np.testing.assert_array_equal(back, crop)
 
@@ -129,7 +130,7 @@ def test_outlines_of_a_ring_with_a_pixel_inside():
 @given(MASKS)
 def test_outlines_round_trip(mask):
     box, crop = mk.crop_from_mask(mask)
-    back_box, back = mk.crop_from_outlines(mk.outlines_from_crop(crop, box), mask.shape)
+    back_box, back = crop_from_outlines(outlines_from_crop(crop, box), mask.shape)
     assert back_box == box
     np.testing.assert_array_equal(back, crop)
 

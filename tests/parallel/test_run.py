@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from somaseg.errors import InputError, MissingExtraError
-from somaseg.parallel.run import Task, attempt, run_tasks
+from somaseg.parallel.run import run_tasks
+from somaseg.parallel.task import Task, attempt
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs somaseg[ray]")
 

@@ -5,12 +5,13 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from drawing import draw
+from somaseg.classes import by_class
 from somaseg.config import PostprocessSettings
 from somaseg.errors import InputError
 from somaseg.instances import Instances, Prediction
 from somaseg.masks import crops as mk
 from somaseg.postprocessing.candidates import Candidates
-from somaseg.postprocessing.steps import STEPS, by_class, postprocess, postprocess_with_report, run_steps
+from somaseg.postprocessing.steps import STEPS, postprocess, postprocess_with_report, run_steps
 
 CLASSES = ("shsy5y", "astro", "cort")
 DEFAULT = PostprocessSettings()

@@ -25,8 +25,8 @@ from somaseg.checkpoints.checkpoint import read_about
 from somaseg.cli.main import app
 from somaseg.config import AugmentSettings, Config, PseudoTrainSettings, RoundsSettings, TrainSettings, ZoomSettings
 from somaseg.errors import InputError
-from somaseg.inference.detect import load
-from somaseg.provenance import file_sha256
+from somaseg.files import file_sha256
+from somaseg.inference.segmenter import load
 from somaseg.rounds.plan import make_plan
 from somaseg.rounds.state import Rounds
 from tiny import TINY

@@ -13,7 +13,8 @@ from somaseg.errors import InputError
 from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.synth.folder import write_cultures
 from somaseg.training.dry_run import dry_run, mean_pixels, smaller
-from somaseg.training.train import initial_model, read_split
+from somaseg.training.held_out import read_split
+from somaseg.training.module import initial_model
 from tiny import TINY
 
 POOL = ("SH-SY5Y", "round", "astro")

@@ -20,7 +20,7 @@ from somaseg.cli.main import app
 from somaseg.config import AugmentSettings, Config, PostprocessSettings, ZoomSettings
 from somaseg.errors import InputError
 from somaseg.evaluation.map_iou import map_iou
-from somaseg.inference.detect import Segmenter, load
+from somaseg.inference.segmenter import Segmenter, load
 from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.synth.folder import write_cultures
 from somaseg.synth.render import SynthSettings, render

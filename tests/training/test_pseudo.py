@@ -21,7 +21,9 @@ from somaseg.cli.main import app
 from somaseg.config import AugmentSettings, Config, PseudoTrainSettings, TrainSettings, ZoomSettings
 from somaseg.errors import InputError
 from somaseg.models.targets import Target
-from somaseg.training.train import Trainer, fit, read_split
+from somaseg.training.held_out import read_split
+from somaseg.training.module import Trainer
+from somaseg.training.train import fit
 from tiny import TINY
 
 RUN = Config(

@@ -18,7 +18,8 @@ from somaseg.checkpoints.checkpoint import load_checkpoint  # noqa: E402
 from somaseg.config import Config, load_settings  # noqa: E402
 from somaseg.errors import InputError  # noqa: E402
 from somaseg.synth.folder import write_cultures  # noqa: E402
-from somaseg.training.train import NotFiniteError, fit  # noqa: E402
+from somaseg.training.module import NotFiniteError  # noqa: E402
+from somaseg.training.train import fit  # noqa: E402
 
 TINY = {
     "model": {

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from somaseg.errors import InputError
-from somaseg.export.coco import write_atomic
+from somaseg.files import write_atomic
 from somaseg.instances import Prediction
 
 FORMAT = 1

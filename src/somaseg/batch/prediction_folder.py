@@ -8,10 +8,11 @@ from typing import Any
 import orjson
 from numpy.typing import NDArray
 
-from somaseg.batch.loop import Gathered, Names, RunSummary
+from somaseg.batch.loop import Gathered, Names
 from somaseg.batch.prediction_file import SUFFIX, Origin, SavedPrediction, load_origin, save_prediction
+from somaseg.batch.summary import RunSummary
 from somaseg.errors import InputError
-from somaseg.export.coco import write_atomic
+from somaseg.files import write_atomic
 from somaseg.provenance import versions
 
 

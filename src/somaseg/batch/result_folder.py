@@ -18,11 +18,16 @@ from typing import Any
 import orjson
 from numpy.typing import NDArray
 
-from somaseg.batch.loop import Gathered, Names, RunSummary
+from somaseg.batch.loop import Gathered, Names
 from somaseg.batch.prediction_file import Origin, SavedPrediction
+from somaseg.batch.summary import RunSummary
 from somaseg.errors import InputError
 from somaseg.export import coco as export
+from somaseg.export.labels import label_tiff
 from somaseg.export.overlay import overlay_png
+from somaseg.export.submission import submission_csv
+from somaseg.export.table import cells_csv
+from somaseg.files import write_atomic
 from somaseg.fusion.methods import Method
 from somaseg.images.normalize import to_grey
 from somaseg.images.read import frame_name
@@ -63,14 +68,14 @@ class ResultFolder:
         warnings = list(dict.fromkeys(warning for origin in origins for warning in origin.warnings))
         if self.overlay and image is None:
             warnings.append(f"no overlay: the image {origins[0].file} is gone or was changed after the prediction")
-        labels, lost = export.label_tiff(cells)
-        export.write_atomic(self._labels(name), labels)
+        labels, lost = label_tiff(cells)
+        write_atomic(self._labels(name), labels)
         if self.overlay and image is not None:
-            export.write_atomic(self._overlay(name), overlay_png(to_grey(image), cells))
+            write_atomic(self._overlay(name), overlay_png(to_grey(image), cells))
         info = {"made_from": self._made_from(origins), "seconds": seconds, "steps": steps, "warnings": warnings}
         info |= {"source": str(Path(origins[0].file).resolve()), "label_pixels_lost": lost}
         document = export.coco_document(cells, Path(origins[0].file).name, origins[0].page, origins[0].pixel_size)
-        export.write_atomic(self._coco(name), orjson.dumps({"info": info, **document}))
+        write_atomic(self._coco(name), orjson.dumps({"info": info, **document}))
 
     def finish(self, gathered: Gathered, classes: Sequence[str], about: Mapping[str, Any], kaggle: Path | None, begin: float) -> RunSummary:
         """Make the files of the whole run from those of its images, which are read one at a time.
@@ -83,12 +88,12 @@ class ResultFolder:
             begin: when the run began, by `time.perf_counter`.
         """
         names = gathered.names
-        export.write_atomic(self.out / "instances.json", export.merge_coco(self._documents(names), gathered.file_names(), classes))
-        export.write_atomic(self.out / "cells.csv", export.cells_csv(self._documents(names), names))
+        write_atomic(self.out / "instances.json", export.merge_coco(self._documents(names), gathered.file_names(), classes))
+        write_atomic(self.out / "cells.csv", cells_csv(self._documents(names), names))
         if kaggle is not None:
             ids = [frame_name(path, done.page) for path, done in gathered.images]
             cells_by_id = zip(ids, map(export.cells_of, self._documents(names)), strict=True)
-            export.write_atomic(kaggle, export.submission_csv(cells_by_id))
+            write_atomic(kaggle, submission_csv(cells_by_id))
 
         by_image = {}
         cells: Counter[int] = Counter()
@@ -115,7 +120,7 @@ class ResultFolder:
                 name: {key: info[key] for key in ("file", "seconds", "steps", "label_pixels_lost")} for name, info in by_image.items()
             },
         }
-        export.write_atomic(self.out / "run.json", orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+        write_atomic(self.out / "run.json", orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
         return RunSummary(self.out, len(names), gathered.skipped, of_class, gathered.failures, warnings, seconds)
 
     def _made_from(self, origins: Sequence[Origin]) -> dict[str, Any]:

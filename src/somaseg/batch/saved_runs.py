@@ -1,24 +1,17 @@
-"""The batch run that needs no network: saved predictions, of one model or of several, to the results that `segment` writes."""
+"""Folders of saved predictions, of one model or of several, paired by image and checked."""
 
-import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from numpy.typing import NDArray
 from pydantic import ValidationError
-from rich.console import Console
 
-from somaseg.batch.loop import Done, RunSummary, check_out, check_submission, go_through
-from somaseg.batch.prediction_file import Origin, load_origin, load_prediction, paired_files
-from somaseg.batch.result_folder import ResultFolder
+from somaseg.batch.loop import check_out
+from somaseg.batch.prediction_file import Origin, load_origin, paired_files
 from somaseg.config import SegmentSettings, override, update
-from somaseg.errors import InputError, MissingExtraError
-from somaseg.fusion.methods import Method
-from somaseg.images.read import Frame, read_frames
-from somaseg.provenance import file_sha256
+from somaseg.errors import InputError
+from somaseg.files import file_sha256
 
 S = TypeVar("S", bound=SegmentSettings)
 
@@ -118,37 +111,6 @@ def check_other_folder(runs: SavedRuns, out: Path) -> None:
         raise InputError(f"{out}: is a folder of predictions, expected another one for the results: choose another --out")
 
 
-def run(
-    runs: SavedRuns, out: Path, method: Method, kaggle: Path | None = None, overlay: bool = True, console: Console | None = None
-) -> RunSummary:
-    """Make cells of saved predictions and write what `somaseg.batch.segment.run` writes, with the same rules for what was done before.
-
-    A picture is drawn where the image file is still what the prediction was made from; where it is not, a warning says so.
-
-    Args:
-        runs: the predictions.
-        out: folder for the results.
-        method: from the predictions of an image to its cells.
-        kaggle: where to write a `submission.csv`; its ids are the stems of the files.
-        overlay: whether to draw pictures.
-        console: where to show a progress bar; None shows none.
-
-    Raises:
-        InputError: when `out` is a file or a folder of predictions, or `kaggle` is a folder or two images have one name.
-    """
-    begin = time.perf_counter()
-    check_other_folder(runs, out)
-    by_file: dict[Path, list[Members]] = defaultdict(list)
-    for members in runs.images:
-        by_file[Path(members.origins[0].file)].append(members)
-    if kaggle is not None:
-        check_submission(kaggle, by_file)
-    results = ResultFolder(out, method, overlay)
-    gathered = go_through(list(by_file), lambda path: _cells_of_file(path, by_file[path], results), console)
-    gathered.failures.update(runs.failures)
-    return results.finish(gathered, runs.classes, about_models(runs), kaggle, begin)
-
-
 def about_models(runs: SavedRuns) -> dict[str, Any]:
     """What `run.json` tells of the models."""
     models = [
@@ -158,36 +120,12 @@ def about_models(runs: SavedRuns) -> dict[str, Any]:
     return models[0] if len(models) == 1 else {"members": models}
 
 
-def _cells_of_file(path: Path, images: Sequence[Members], results: ResultFolder) -> Iterator[Done]:
-    """Results of the images of a file, page by page."""
-    has_image = results.overlay and is_still(path, images[0].origins[0].sha256)
-    frames = read_frames(path) if has_image else iter(())
-    for members in images:
-        begin = time.perf_counter()
-        page = members.origins[0].page
-        name = results.names.find(path, page)
-        results.names.take(name)
-        done = results.is_done(name, members.origins, has_image)
-        if not done:
-            image = _page(frames, page)
-            results.add(name, [load_prediction(file) for file in members.files], image, begin)
-        yield Done(name, page, done)
-
-
 def is_still(path: Path, sha256: str) -> bool:
     """Whether the file is there and has this content."""
     try:
         return file_sha256(path) == sha256
     except InputError:
         return False
-
-
-def _page(frames: Iterator[Frame], page: int | None) -> NDArray[Any] | None:
-    """The next frame that has this page; None where it cannot be read."""
-    try:
-        return next((frame.array for frame in frames if frame.page == page), None)
-    except (InputError, MissingExtraError):
-        return None
 
 
 def _check_same_image(members: Members) -> None:

@@ -10,16 +10,17 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 from rich.console import Console
 
-from somaseg.batch.loop import Done, Names, RunSummary, check_out, check_submission, go_through, images_outside
+from somaseg.batch.loop import Done, Names, check_out, check_submission, go_through, images_outside
 from somaseg.batch.prediction_file import Origin, SavedPrediction
 from somaseg.batch.prediction_folder import PredictionFolder
 from somaseg.batch.result_folder import ResultFolder
+from somaseg.batch.summary import RunSummary
 from somaseg.config import PostprocessSettings
 from somaseg.errors import InputError
+from somaseg.files import file_sha256
 from somaseg.fusion.methods import single
 from somaseg.images.read import read_frames
 from somaseg.instances import Prediction
-from somaseg.provenance import file_sha256
 
 
 class Segmenter(Protocol):

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from somaseg.config import Config
 from somaseg.errors import InputError
+from somaseg.files import file_sha256
 from somaseg.models.cascade import CascadeMaskRCNN
-from somaseg.provenance import file_sha256
 
 Precision = Literal["half", "float"]
 

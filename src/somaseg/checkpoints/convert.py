@@ -18,8 +18,8 @@ from somaseg.checkpoints.class_heads import MASKS, SCORES, adapt_classes, class_
 from somaseg.checkpoints.foreign import ForeignWeights, read_foreign
 from somaseg.config import X152, Config, load_settings
 from somaseg.errors import InputError
+from somaseg.files import file_sha256
 from somaseg.models.cascade import CascadeMaskRCNN
-from somaseg.provenance import file_sha256
 
 TRUNK = "backbone.bottom_up."
 # What a file holds whole or not at all.

@@ -5,7 +5,7 @@ from importlib import resources
 from pathlib import Path
 
 from somaseg.errors import InputError
-from somaseg.provenance import file_sha256
+from somaseg.files import file_sha256
 
 SHIPPED = Path(str(resources.files("somaseg"))) / "weights"
 SUFFIX = ".safetensors"

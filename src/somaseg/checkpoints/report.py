@@ -13,7 +13,7 @@ from somaseg.checkpoints.checkpoint import About, load_checkpoint, read_about
 from somaseg.checkpoints.names import known_hash
 from somaseg.config import InputSettings, ModelSettings, ResNeXtSettings
 from somaseg.errors import InputError
-from somaseg.provenance import file_sha256
+from somaseg.files import file_sha256
 
 
 def info(path: Path) -> Table:

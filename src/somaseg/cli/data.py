@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from somaseg.cli.app import console, say, wrote
 
 data_app = typer.Typer(no_args_is_help=True, help="Check, split and convert annotated images.")
-console = Console()
 
 
 class Format(StrEnum):
@@ -41,10 +41,10 @@ def data_check(
     if fix is not None:
         written = write_repaired(repaired, fix)
         console.print(report.change_table(changes))
-        console.print(f"wrote {written}", markup=False, highlight=False, soft_wrap=True)
+        wrote(written)
     if json is not None:
         report.write_json(result, changes, json)
-        console.print(f"wrote {json}", markup=False, highlight=False, soft_wrap=True)
+        wrote(json)
     raise typer.Exit(1 if result.problems else 0)
 
 
@@ -71,11 +71,11 @@ def data_split(
     if given is not None:
         chosen = splits.read_folds(given)
         splits.check_folds(samples, chosen)
-        console.print(f"{given}: no group is in two folds", markup=False, highlight=False, soft_wrap=True)
+        say(f"{given}: no group is in two folds")
     else:
         chosen = splits.make_folds(samples, folds, seed)
         splits.write_folds(chosen, out)
-        console.print(f"wrote {out}", markup=False, highlight=False, soft_wrap=True)
+        wrote(out)
     console.print(splits.fold_table(samples, chosen))
 
 
@@ -90,4 +90,4 @@ def data_convert(
     from somaseg.annotations.convert import convert
 
     for line in convert(source, destination, to.value, images):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(line)

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from somaseg.cli.app import console, note, say, wrote
 
 weights_app = typer.Typer(no_args_is_help=True, help="Convert, show and verify weights.")
-console = Console()
 
 
 class Stored(StrEnum):
@@ -37,12 +37,11 @@ def weights_convert(
     named, source_named = (None if names is None else [n.strip() for n in names.split(",")] for names in (classes, source_classes))
     conversion = convert(source, out, architecture, named, source_named, precision.value, seed)
     console.print(conversion.table())
-    for note in conversion.notes():
-        console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
+    for text in conversion.notes():
+        note(text)
     if json is not None:
         conversion.write_json(json)
-    for path in (out, out.with_suffix(".yaml"), *([json] if json else [])):
-        console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+    wrote(out, out.with_suffix(".yaml"), *([json] if json else []))
 
 
 WEIGHTS = "Weights that come with somaseg, by name, or a file, or a folder of the members of an ensemble."
@@ -74,7 +73,7 @@ def weights_verify(
         digest, problems = verify(path, sha256)
         broken = broken or bool(problems)
         for problem in problems:
-            console.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
+            say(problem, "red")
         verdict = "not as it should be" if problems else "whole"
-        console.print(f"{path}: {verdict}, SHA-256 {digest}", markup=False, highlight=False, soft_wrap=True)
+        say(f"{path}: {verdict}, SHA-256 {digest}")
     raise typer.Exit(1 if broken else 0)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from somaseg.evaluation.map_iou import Comparison, Result
+from somaseg.evaluation.matching import Comparison, Result
 
 FOUND_IOU = 0.5
 

@@ -11,7 +11,7 @@ import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 
-from somaseg.evaluation.map_iou import Result
+from somaseg.evaluation.matching import Result
 from somaseg.instances import Instances
 
 MAX_DETECTIONS = 2000

@@ -15,7 +15,8 @@ from somaseg.annotations.submission import is_submission, read_submission
 from somaseg.errors import InputError
 from somaseg.evaluation.cell_scores import CellScores, cell_scores, image_cells
 from somaseg.evaluation.coco_ap import CocoAp, coco_ap
-from somaseg.evaluation.map_iou import MapIou, Result, compare, comparison_counts, precision, summarise
+from somaseg.evaluation.map_iou import MapIou, summarise
+from somaseg.evaluation.matching import Result, compare, comparison_counts, precision
 from somaseg.evaluation.report import precision_figure
 from somaseg.instances import Instances
 
@@ -29,7 +30,7 @@ class ImageScore(Result):
     Attributes:
         image: its name.
         cell_type: of the truth.
-        map_iou: the mean of TP / (TP + FP + FN) over `metrics.THRESHOLDS`.
+        map_iou: the mean of TP / (TP + FP + FN) over `somaseg.evaluation.matching.THRESHOLDS`.
         f1: at IoU .5.
         aji: aggregated Jaccard index.
         true: true cells.

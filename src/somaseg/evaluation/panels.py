@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from somaseg.config import PostprocessSettings
 from somaseg.errors import InputError
-from somaseg.evaluation.map_iou import Comparison, compare, comparison_counts, partners, precision
+from somaseg.evaluation.matching import Comparison, compare, comparison_counts, partners, precision
 from somaseg.export.overlay import outlines, stretched
 from somaseg.instances import Instances, Prediction
 from somaseg.postprocessing import pieces as mask_pieces

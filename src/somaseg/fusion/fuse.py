@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from somaseg.classes import by_class
 from somaseg.config.fusion import FuseMethod, FuseSettings
 from somaseg.config.postprocess import PostprocessSettings, StepName
 from somaseg.errors import InputError
@@ -14,7 +15,7 @@ from somaseg.fusion.weighted_boxes import weighted_boxes
 from somaseg.instances import Instances, Prediction
 from somaseg.masks.pairs import box_pairs, greedy, mask_pairs
 from somaseg.postprocessing.candidates import Candidates
-from somaseg.postprocessing.steps import by_class, run_steps
+from somaseg.postprocessing.steps import run_steps
 
 
 def fuse(predictions: Sequence[Prediction], settings: FuseSettings, postprocess: PostprocessSettings) -> tuple[Instances, dict[str, int]]:

@@ -12,14 +12,21 @@ import numpy as np
 from faster_coco_eval.core import mask as coco_mask
 from numpy.typing import NDArray
 from scipy import sparse
-from skimage.draw import polygon as draw_polygon
-from skimage.measure import find_contours
 
 Size = tuple[int, int]
+
+
 Order = Literal["C", "F"]
+
+
 Mask = NDArray[np.bool_]
+
+
 Boxes = NDArray[np.int32]
+
+
 Runs = tuple[NDArray[np.int64], NDArray[np.int64]]
+
 
 EMPTY_BOX = (0, 0, 0, 0)
 
@@ -83,24 +90,6 @@ def coco_rle_from_crop(crop: Mask, box: Sequence[int] | Boxes, size: Size) -> di
     rle = coco_mask.frPyObjects({"size": list(size), "counts": counts.tolist()}, *size)
     text = rle["counts"]
     return {"size": [int(size[0]), int(size[1])], "counts": text.decode() if isinstance(text, bytes) else text}
-
-
-def outlines_from_crop(crop: Mask, box: Sequence[int] | Boxes) -> list[NDArray[np.float64]]:
-    """Outlines of a crop, one a piece or hole: (n, 2) of x, y where pixel (0, 0) has its centre at (0, 0).
-
-    They run half-way between the pixels inside and those outside, so never through a pixel's centre.
-    """
-    corner = np.asarray(box[:2], np.float64) - 1
-    return [contour[:, ::-1] + corner for contour in find_contours(np.pad(crop, 1).astype(np.float64), 0.5)]
-
-
-def crop_from_outlines(outlines: Sequence[NDArray[np.float64]], size: Size) -> tuple[tuple[int, int, int, int], Mask]:
-    """Tight box and crop of the pixels whose centres lie inside an odd number of outlines, so that holes stay holes."""
-    full = np.zeros(size, bool)
-    for xy in outlines:
-        rows, columns = draw_polygon(xy[:, 1], xy[:, 0], size)
-        full[rows, columns] ^= True
-    return crop_from_mask(full)
 
 
 def label_image(crops: Sequence[Mask], boxes: Boxes, size: Size) -> tuple[NDArray[np.uint32], int]:

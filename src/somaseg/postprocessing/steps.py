@@ -3,12 +3,13 @@
 Masks are crops throughout (boolean arrays, each exactly its half-open box), so nothing here ever makes a full frame a cell.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from somaseg.classes import by_class
 from somaseg.config import PostprocessSettings
 from somaseg.config.postprocess import StepName
 from somaseg.errors import InputError
@@ -63,18 +64,6 @@ def trace(candidates: Candidates, steps: Sequence[StepName], settings: Postproce
     for name in steps:
         candidates = STEPS[name](candidates, settings)
         yield name, candidates
-
-
-def by_class(values: Mapping[str, float], classes: Sequence[str], field: str) -> NDArray[np.float64]:
-    """One value a class (K,) from a mapping of class names, with `default` for those that it does not name.
-
-    Raises:
-        InputError: when the mapping, which stands in the settings as `field`, names an unknown class.
-    """
-    unknown = sorted(set(values) - {"default", *classes})
-    if unknown:
-        raise InputError(f"{field} names class {unknown[0]!r}, the detector knows {', '.join(classes)}: correct the name")
-    return np.array([values.get(name, values["default"]) for name in classes], np.float64)
 
 
 def check_classes(settings: PostprocessSettings, classes: Sequence[str]) -> None:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from somaseg.classes import by_class
 from somaseg.config import FuseSettings, PostprocessSettings
-from somaseg.evaluation.map_iou import compare
+from somaseg.evaluation.matching import compare
 from somaseg.fusion.fuse import fuse_predictions
 from somaseg.instances import Instances, Prediction
 from somaseg.postprocessing.candidates import Candidates
-from somaseg.postprocessing.steps import by_class, run_steps
+from somaseg.postprocessing.steps import run_steps
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from somaseg.batch.prediction_file import load_prediction
 from somaseg.batch.saved_runs import Members, SavedRuns, about_models, check_other_folder, is_still
 from somaseg.config import PseudoRunSettings, PseudoSettings
 from somaseg.errors import InputError
-from somaseg.export.coco import write_atomic
+from somaseg.files import write_atomic
 from somaseg.images.normalize import to_grey
 from somaseg.images.read import find_images, read_image
 from somaseg.instances import Instances

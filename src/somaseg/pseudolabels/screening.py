@@ -7,10 +7,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from somaseg.classes import by_class
 from somaseg.config.pseudo import PseudoSettings
 from somaseg.errors import InputError
 from somaseg.instances import Instances
-from somaseg.postprocessing.steps import by_class
 
 Fate = Literal["accepted", "ignored", "dropped"]
 FATES: tuple[Fate, ...] = ("accepted", "ignored", "dropped")

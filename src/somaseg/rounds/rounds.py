@@ -23,13 +23,15 @@ from somaseg.batch.saved_runs import read_runs
 from somaseg.checkpoints.names import SUFFIX, SUMS, sums_text
 from somaseg.config import PseudoRunSettings
 from somaseg.errors import InputError
-from somaseg.export.coco import write_atomic
-from somaseg.parallel.run import Task, run_tasks
+from somaseg.files import write_atomic
+from somaseg.parallel.run import run_tasks
+from somaseg.parallel.task import Task
 from somaseg.pseudolabels import pseudo
 from somaseg.pseudolabels.groups import read_annotated
 from somaseg.rounds.plan import Record, Stage, dependents
-from somaseg.rounds.report import STATES, Labelled, page
+from somaseg.rounds.report import page
 from somaseg.rounds.state import RECORD, WEIGHTS, Rounds
+from somaseg.rounds.status import STATES, Labelled
 from somaseg.rounds.tasks import score_round
 
 TASKS = "somaseg.rounds.tasks"

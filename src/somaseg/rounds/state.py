@@ -17,8 +17,8 @@ from somaseg.errors import InputError
 from somaseg.images.read import find_images, image_stem
 from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.rounds.plan import Kept, Record, Stage, State, Work, disk, keep_best, keys, make_plan, seconds, seed_spread, skipped, states
-from somaseg.rounds.report import RoundScores, StageRow
-from somaseg.training.train import read_split
+from somaseg.rounds.status import RoundScores, StageRow
+from somaseg.training.held_out import read_split
 
 RECORD = TypeAdapter(Record)
 WEIGHTS = "last.safetensors"

@@ -12,11 +12,11 @@ from somaseg.config import Config, FuseSettings, PostprocessSettings, TtaSetting
 from somaseg.errors import InputError
 from somaseg.evaluation.map_iou import MapIou, map_iou
 from somaseg.fusion.fuse import fuse
-from somaseg.inference.detect import load
+from somaseg.inference.segmenter import load
 from somaseg.instances import Instances
 from somaseg.postprocessing.steps import postprocess
-from somaseg.rounds.report import RoundScores
 from somaseg.rounds.state import WEIGHTS
+from somaseg.rounds.status import RoundScores
 from somaseg.training.train import fit
 
 Pairs = list[tuple[Instances, Instances]]

@@ -17,7 +17,8 @@ from somaseg.config import Config, EdgeSettings, ZoomSettings
 from somaseg.images.resize import size_by_edge
 from somaseg.masks.crops import Size
 from somaseg.training.dataset import Crops, Steps, collate
-from somaseg.training.train import Trainer, initial_model, moving_average, read_split
+from somaseg.training.held_out import read_split
+from somaseg.training.module import Trainer, initial_model, moving_average
 
 STEPS = 2
 IMAGES = 12  # that crops are drawn from; reading hundreds would take longer than the steps

@@ -23,14 +23,15 @@ from somaseg.data.check import check
 from somaseg.data.groups import with_groups
 from somaseg.errors import InputError
 from somaseg.evaluation.evaluate import UNKNOWN_TYPE
-from somaseg.evaluation.map_iou import match_counts, precision
-from somaseg.export.coco import write_atomic
+from somaseg.evaluation.matching import match_counts, precision
+from somaseg.files import write_atomic
 from somaseg.images.read import read_image
-from somaseg.inference.detect import Segmenter, load, load_whole
+from somaseg.inference.segmenter import Segmenter, load, load_whole
 from somaseg.instances import Instances
 from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.training.finetune_report import Finetuned, compared
-from somaseg.training.train import fit, read_split
+from somaseg.training.held_out import read_split
+from somaseg.training.train import fit
 
 REPORT, WEIGHTS, SPLIT = "finetune.json", "weights.safetensors", "split.json"
 UNUSABLE = ("missing image", "unreadable image", "size differs")

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from somaseg.evaluation.map_iou import MapIou, Result, Score, summarise
+from somaseg.evaluation.map_iou import MapIou, Score, summarise
+from somaseg.evaluation.matching import Result
 
 FEW = 5  # validation images below which an interval over them means little
 

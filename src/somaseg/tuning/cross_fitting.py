@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from somaseg.config import SegmentSettings
-from somaseg.evaluation.map_iou import FULL_SET_IMAGES, MapIou, Result, summarise
+from somaseg.evaluation.map_iou import FULL_SET_IMAGES, MapIou, summarise
+from somaseg.evaluation.matching import Result
 from somaseg.tuning.search import Search, Studies, Study, Values, class_means
 from somaseg.tuning.thresholds import Threshold, Trial, thresholds, with_values
 from somaseg.tuning.trials import Case, Scorer

@@ -17,14 +17,15 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from somaseg.classes import by_class
 from somaseg.config import SegmentSettings
 from somaseg.errors import InputError
-from somaseg.evaluation.map_iou import match_counts, precision
+from somaseg.evaluation.matching import match_counts, precision
 from somaseg.fusion.fuse import fuse_members, parted_steps, rescored
 from somaseg.fusion.methods import Method, fused, single
 from somaseg.instances import Instances, Prediction
 from somaseg.postprocessing.candidates import Candidates
-from somaseg.postprocessing.steps import by_class, run_steps
+from somaseg.postprocessing.steps import run_steps
 
 Question = Literal["scores", "precisions"]
 Answer = dict[int, NDArray[np.float64]]

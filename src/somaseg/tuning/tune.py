@@ -18,7 +18,7 @@ from somaseg.config import SegmentSettings
 from somaseg.data.groups import grouped
 from somaseg.data.splits import make_folds
 from somaseg.errors import InputError
-from somaseg.export.coco import write_atomic
+from somaseg.files import write_atomic
 from somaseg.tuning.cross_fitting import Tuned, Tuning, tune
 from somaseg.tuning.report import response_figure, verdict
 from somaseg.tuning.search import Studies

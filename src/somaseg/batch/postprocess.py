@@ -1,0 +1,74 @@
+"""The batch run that needs no network: saved predictions, of one model or of several, to the results that `segment` writes."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from rich.console import Console
+
+from somaseg.batch.loop import Done, check_submission, go_through
+from somaseg.batch.prediction_file import load_prediction
+from somaseg.batch.result_folder import ResultFolder
+from somaseg.batch.saved_runs import Members, SavedRuns, about_models, check_other_folder, is_still
+from somaseg.batch.summary import RunSummary
+from somaseg.errors import InputError, MissingExtraError
+from somaseg.fusion.methods import Method
+from somaseg.images.read import Frame, read_frames
+
+
+def run(
+    runs: SavedRuns, out: Path, method: Method, kaggle: Path | None = None, overlay: bool = True, console: Console | None = None
+) -> RunSummary:
+    """Make cells of saved predictions and write what `somaseg.batch.segment.run` writes, with the same rules for what was done before.
+
+    A picture is drawn where the image file is still what the prediction was made from; where it is not, a warning says so.
+
+    Args:
+        runs: the predictions.
+        out: folder for the results.
+        method: from the predictions of an image to its cells.
+        kaggle: where to write a `submission.csv`; its ids are the stems of the files.
+        overlay: whether to draw pictures.
+        console: where to show a progress bar; None shows none.
+
+    Raises:
+        InputError: when `out` is a file or a folder of predictions, or `kaggle` is a folder or two images have one name.
+    """
+    begin = time.perf_counter()
+    check_other_folder(runs, out)
+    by_file: dict[Path, list[Members]] = defaultdict(list)
+    for members in runs.images:
+        by_file[Path(members.origins[0].file)].append(members)
+    if kaggle is not None:
+        check_submission(kaggle, by_file)
+    results = ResultFolder(out, method, overlay)
+    gathered = go_through(list(by_file), lambda path: _cells_of_file(path, by_file[path], results), console)
+    gathered.failures.update(runs.failures)
+    return results.finish(gathered, runs.classes, about_models(runs), kaggle, begin)
+
+
+def _cells_of_file(path: Path, images: Sequence[Members], results: ResultFolder) -> Iterator[Done]:
+    """Results of the images of a file, page by page."""
+    has_image = results.overlay and is_still(path, images[0].origins[0].sha256)
+    frames = read_frames(path) if has_image else iter(())
+    for members in images:
+        begin = time.perf_counter()
+        page = members.origins[0].page
+        name = results.names.find(path, page)
+        results.names.take(name)
+        done = results.is_done(name, members.origins, has_image)
+        if not done:
+            image = _page(frames, page)
+            results.add(name, [load_prediction(file) for file in members.files], image, begin)
+        yield Done(name, page, done)
+
+
+def _page(frames: Iterator[Frame], page: int | None) -> NDArray[Any] | None:
+    """The next frame that has this page; None where it cannot be read."""
+    try:
+        return next((frame.array for frame in frames if frame.page == page), None)
+    except (InputError, MissingExtraError):
+        return None

@@ -1,0 +1,36 @@
+"""Arguments and options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as postprocess.overlaps=keep, which lets cells overlap.")
+]
+
+
+SettingsFile = Annotated[Path | None, typer.Option("--settings", help="YAML file; what it leaves out stays as it comes with the weights.")]
+
+
+Out = Annotated[Path, typer.Option(help="Folder for masks, table and pictures.")]
+
+
+Images = Annotated[list[str], typer.Argument(help="Images: files, folders (with all their subfolders) and globs.", show_default=False)]
+
+
+Weights = Annotated[
+    list[str],
+    typer.Option(
+        help="Weights that come with somaseg, by name, a file of `somaseg train`, or a folder of such files; several are an ensemble."
+    ),
+]
+
+
+DEFAULT_WEIGHTS = ["default"]
+
+
+Submission = Annotated[Path | None, typer.Option(help="Also write a Kaggle submission (CSV) here.")]
+
+
+Overlay = Annotated[bool, typer.Option(help="Draw the pictures.")]

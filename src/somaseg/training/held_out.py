@@ -1,0 +1,83 @@
+"""Which images a run learns from, and which it is scored on."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from somaseg.annotations.read import read_annotations
+from somaseg.annotations.samples import Sample, with_classes
+from somaseg.config import Config
+from somaseg.data.groups import with_groups
+from somaseg.data.splits import make_folds
+from somaseg.errors import InputError, MissingExtraError
+
+try:
+    from pytorch_lightning.utilities import rank_zero_info
+except ImportError:
+    raise MissingExtraError("pytorch-lightning", "train") from None
+
+
+def split(samples: list[Sample], config: Config) -> tuple[list[Sample], list[Sample]]:
+    """Training and held-out samples of the run's fold."""
+    cfg = config.train
+    folds = make_folds(samples, cfg.folds, cfg.seed_of_folds)
+    training = [s for s in samples if folds[s.name] != cfg.fold]
+    held_out = [s for s in samples if folds[s.name] == cfg.fold]
+    return training, held_out
+
+
+def read_split(config: Config, data: Sequence[Path]) -> tuple[list[Sample], list[Sample]]:
+    """Training and held-out samples of all annotations (see `read_annotations`), in the model's classes.
+
+    Each of the annotations is split on its own, so that what is held out of it does not depend on the others: a model that was
+    pre-trained on a pool has not seen what a later run on a part of the pool holds out.
+
+    Pseudo-labelled images are never held out; they come last of the training samples, without those that show a held-out field.
+
+    Raises:
+        InputError: when annotations cannot be used, a person made none of them, two of them name the same image, or a pseudo-labelled
+            image has no group.
+    """
+    training: list[Sample] = []
+    held_out: list[Sample] = []
+    pseudo: list[Sample] = []
+    for path in data:
+        samples = [with_classes(s, config.model.classes) for s in read_annotations(path)]
+        pseudo += with_known_fields([s for s in samples if s.source == "pseudo"], path)
+        if annotated := [s for s in samples if s.source == "manual"]:
+            parts = split(with_groups(annotated), config)
+            training += parts[0]
+            held_out += parts[1]
+    if not (training or held_out):
+        raise InputError(
+            "--data: no image that a person annotated, expected some to learn from and to score on: give their annotations too"
+        )
+    twice = [name for name, count in Counter(s.name for s in (*training, *held_out, *pseudo)).items() if count > 1]
+    if twice:
+        raise InputError(f"--data: {len(twice)} images are in several annotations, such as {twice[0]}: give each image once")
+    return [*training, *of_other_fields(pseudo, held_out)], held_out
+
+
+def with_known_fields(pseudo: list[Sample], path: Path) -> list[Sample]:
+    """The pseudo-labelled images of one annotation.
+
+    Raises:
+        InputError: when one has no group.
+    """
+    for sample in pseudo:
+        if sample.group is None:
+            raise InputError(
+                f"{path}: images, group: the pseudo-labelled image {sample.name} has none, so it may show the field of a held-out one: "
+                "make the pseudo-labels again with `somaseg pseudo --near ANNOTATIONS`, for all annotations of people that training gets"
+            )
+    return pseudo
+
+
+def of_other_fields(pseudo: list[Sample], held_out: list[Sample]) -> list[Sample]:
+    """Pseudo-labelled images without those of the field of a held-out image; tells how many these are."""
+    # A group that was found in images is called by one of them; since then images may have come that gave it another name.
+    shown = {sample.group for sample in held_out} | {sample.name for sample in held_out}
+    kept = [sample for sample in pseudo if sample.group not in shown]
+    if len(kept) < len(pseudo):
+        rank_zero_info(f"left out {len(pseudo) - len(kept)} of {len(pseudo)} pseudo-labelled images: they show the field of a held-out one")
+    return kept
