@@ -39,11 +39,11 @@ from somaseg.batch.saved_runs import SavedRuns, about_models, read_runs
 from somaseg.config import FuseSettings, PostprocessSettings, SegmentSettings, Settings, load_settings
 from somaseg.errors import InputError
 from somaseg.evaluation.map_iou import FULL_SET_IMAGES, MapIou, summarise
-from somaseg.evaluation.matching import Result
+from somaseg.evaluation.matching import Record
 from somaseg.files import write_atomic
 from somaseg.tuning.cross_fitting import Tuning
 from somaseg.tuning.trials import Case, method
-from somaseg.tuning.tune import made_of, read_cases
+from somaseg.tuning.tune import read_cases, study_key
 
 DRAWS, SEED = 1000, 0
 """Of the bootstrap."""
@@ -116,7 +116,7 @@ class Rows(Settings):
         return self
 
 
-class Found(Result):
+class Found(Record):
     """What was computed for a row.
 
     Attributes:
@@ -148,7 +148,7 @@ class Input:
     def digest(self) -> str:
         """Changes with all that the row's numbers depend on, but for the code; not with its name or what it is compared to."""
         way = WAYS[self.row.postprocess]
-        parts = made_of(self.runs, Tuning(self.cases, self.halves, self.start, trials=0, seed=0))
+        parts = study_key(self.runs, Tuning(self.cases, self.halves, self.start, trials=0, seed=0))
         chosen = [GRID, ROUNDS, way.fields, way.by_class, self.row.rescored]
         return hashlib.sha256(json.dumps([parts, chosen], sort_keys=True).encode()).hexdigest()
 

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from somaseg.config import FuseSettings, PostprocessSettings
+from somaseg.fusion.cascade_screening import cascade_screening
 from somaseg.fusion.pool import pool
-from somaseg.fusion.screening import cascade_screening
 from somaseg.instances import Instances
 from somaseg.masks import crops as mk
 from somaseg.postprocessing.candidates import Candidates

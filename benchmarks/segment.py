@@ -35,7 +35,7 @@ from torch import nn
 from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
 
 import somaseg
-from somaseg.batch.segment import run
+from somaseg.batch.segment import segment_folder
 from somaseg.config import X152, ModelSettings
 from somaseg.images.normalize import to_grey
 from somaseg.images.read import find_images, read_image
@@ -146,7 +146,7 @@ def measure(images: list[Path], out: Path, segmenter: Watched, others: list[Peer
     settings = segmenter.inner.settings
     for number, path in enumerate([images[0], *images]):
         begin = time.perf_counter()
-        run([path], out / str(number), segmenter, settings)
+        segment_folder([path], out / str(number), segmenter, settings)
         total = time.perf_counter() - begin
         begin = time.perf_counter()
         cells = postprocess(segmenter.prediction, settings)

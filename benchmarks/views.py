@@ -34,7 +34,7 @@ from somaseg.evaluation.map_iou import FULL_SET_IMAGES, summarise
 from somaseg.evaluation.matching import match_counts, precision
 from somaseg.images.read import find_images, read_image
 from somaseg.inference.detect import bf16_is_fast, detect
-from somaseg.inference.detections import screen
+from somaseg.inference.detections import select
 from somaseg.inference.ensemble import Ensemble
 from somaseg.inference.segmenter import Segmenter
 from somaseg.inference.views import View, make_views
@@ -72,7 +72,7 @@ def joined_late(views: Sequence[View], image: NDArray[Any], bf16: bool) -> Predi
         found = []
         for view, seen in zip(views, features.members, strict=True):
             ((boxes, probabilities),) = view.refine(seen, [view.propose(seen)[0][0]])
-            found.append(screen(boxes, probabilities, features.sizes[0], settings.detect))
+            found.append(select(boxes, probabilities, features.sizes[0], settings.detect))
         boxes, scores, labels = (torch.cat([getattr(f, name) for f in found]) for name in ("boxes", "scores", "labels"))
         best = nms(boxes, scores, settings.detect.nms_iou)
         (masks,) = both.segment(features, [boxes[best]], [labels[best]])

@@ -40,7 +40,7 @@ from somaseg.inference.views import View
 from somaseg.instances import Instances, Prediction
 from somaseg.models import resnext, roi_heads
 from somaseg.models.cascade import CascadeMaskRCNN
-from somaseg.postprocessing.soft_masks import paste
+from somaseg.postprocessing.soft_masks import to_pixels
 from somaseg.synth.render import SynthSettings, render
 
 CPU = torch.device("cpu")
@@ -163,7 +163,7 @@ def found(model: CascadeMaskRCNN, image: NDArray[Any], bf16: bool) -> Prediction
 def masks_of(prediction: Prediction) -> Instances:
     """The detections' masks at .5, in their order."""
     half = np.full(len(prediction), 0.5)
-    boxes, crops, _ = paste(prediction.boxes, prediction.mask_probs, half, prediction.size)
+    boxes, crops, _ = to_pixels(prediction.boxes, prediction.mask_probs, half, prediction.size)
     cells = [(tuple(box), crop) for box, crop in zip(boxes.tolist(), crops, strict=True)]
     return Instances.build(prediction.size, cells, prediction.classes, prediction.labels, prediction.scores)
 

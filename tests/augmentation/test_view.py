@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from scenes import PLAIN, corners, frames_of, random_cell, scene_of
 from somaseg.augmentation.scene import crop_scene
-from somaseg.augmentation.view import MIN_AREA, View, draw_view, look
+from somaseg.augmentation.view import MIN_AREA, CropView, draw_view, look
 from somaseg.config import AugmentSettings, EdgeSettings, ZoomSettings
 from somaseg.images.resize import size_by_edge
 
@@ -25,7 +25,7 @@ SIZES = st.one_of(
 
 
 def whole(side):
-    return View(np.eye(2), np.full(2, side / 2), (side, side))
+    return CropView(np.eye(2), np.full(2, side / 2), (side, side))
 
 
 def test_the_view_of_everything_changes_nothing():
@@ -50,7 +50,7 @@ def test_flips_and_quarter_turns_only_move_pixels(side):
     for quarter in range(4):
         for flip in (1.0, -1.0):
             turn = np.linalg.matrix_power(np.array([[0.0, -1.0], [1.0, 0.0]]), quarter) @ np.diag([1.0, flip])
-            seen = look(scene, (0, 0), View(turn, np.full(2, side / 2), (side, side)))
+            seen = look(scene, (0, 0), CropView(turn, np.full(2, side / 2), (side, side)))
             found.add(np.ascontiguousarray(seen.image).tobytes())
             assert len(seen.masks) == 3
             for number, frame in enumerate(frames_of(seen), start=1):
@@ -117,7 +117,7 @@ def test_small_and_cut_off_cells_go():
     frames[1][1:4, 10:15] = True  # 15 pixels
     frames[2][8:48, 0:24] = True
     frames[3][8:48, 24:48] = True
-    cut = View(np.eye(2), np.array([24.0, 2.0]), (48, 48))  # sees columns -22 to 26: 24 of frame 2, 2 of frame 3
+    cut = CropView(np.eye(2), np.array([24.0, 2.0]), (48, 48))  # sees columns -22 to 26: 24 of frame 2, 2 of frame 3
     assert corners(look(scene_of(frames), (0, 0), whole(48))) == [(1, 1, 5, 5), (0, 8, 24, 48), (24, 8, 48, 48)]
     assert corners(look(scene_of(frames), (0, 0), cut)) == [(23, 1, 27, 5), (22, 8, 46, 48)]
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from blobs import CLASSES, BlobSegmenter, blob_image
 from somaseg.annotations.read import read_annotations
 from somaseg.batch import segment
-from somaseg.batch.postprocess import run
+from somaseg.batch.postprocess import postprocess_folder
 from somaseg.batch.prediction_file import load_prediction
 from somaseg.batch.saved_runs import read_runs
 from somaseg.batch.summary import RunSummary
@@ -60,7 +60,7 @@ def images(tmp_path) -> Path:
 
 @pytest.fixture
 def saved(images, tmp_path) -> Path:
-    segment.predict([images], tmp_path / "saved", BlobSegmenter(warn=True))
+    segment.predict_folder([images], tmp_path / "saved", BlobSegmenter(warn=True))
     return tmp_path / "saved"
 
 
@@ -71,7 +71,7 @@ def out(tmp_path) -> Path:
 
 def postprocess(saved, out, settings=SETTINGS, **options) -> RunSummary:
     runs = read_runs([saved])
-    return run(runs, out, single(settings, runs.classes), **options)
+    return postprocess_folder(runs, out, single(settings, runs.classes), **options)
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -101,27 +101,27 @@ def test_predict_goes_on_where_it_stopped(images, tmp_path):
     saved = tmp_path / "saved"
     (images / "broken.png").write_bytes(b"")
     with pytest.raises(KeyboardInterrupt):
-        segment.predict([images], saved, BlobSegmenter(interrupt_at=3))
+        segment.predict_folder([images], saved, BlobSegmenter(interrupt_at=3))
     again = BlobSegmenter()
-    summary = segment.predict([images], saved, again)
+    summary = segment.predict_folder([images], saved, again)
     assert (summary.images, summary.skipped, again.calls) == (7, 2, 5)
     assert set(summary.failures) == {str(images / "broken.png")}
     assert summary.text().splitlines()[-2:] == ["1 files failed, see above and run.json", f"predictions in {saved}"]
     iio.imwrite(images / "one.png", blob_image(C))
     (saved / "none.npz").write_bytes(b"damaged")
     again = BlobSegmenter()
-    assert segment.predict([images], saved, again).skipped == 5
+    assert segment.predict_folder([images], saved, again).skipped == 5
     assert again.calls == 2
     other = BlobSegmenter(sha256="other")
-    assert segment.predict([images], saved, other).skipped == 0
+    assert segment.predict_folder([images], saved, other).skipped == 0
     viewed = BlobSegmenter(sha256="other")
     viewed.about = {**viewed.about, "tta": {"flips": ["none", "vertical"]}}
-    assert segment.predict([images], saved, viewed).skipped == 0
+    assert segment.predict_folder([images], saved, viewed).skipped == 0
 
 
 def test_postprocess_gives_what_segment_gives(images, saved, out, tmp_path):
     straight = tmp_path / "straight"
-    segment.run([images], straight, BlobSegmenter(warn=True), SETTINGS)
+    segment.segment_folder([images], straight, BlobSegmenter(warn=True), SETTINGS)
     summary = postprocess(saved, out)
     assert summary.images == 7
     was, now = contents(straight), contents(out)
@@ -138,8 +138,8 @@ def test_postprocess_gives_what_segment_gives(images, saved, out, tmp_path):
 
 def test_a_submission_is_that_of_segment(images, tmp_path):
     paths = [images / "three.png", images / "stack.ome.tif"]
-    segment.run(paths, tmp_path / "straight", BlobSegmenter(), SETTINGS, kaggle=tmp_path / "straight.csv")
-    segment.predict(paths, tmp_path / "some", BlobSegmenter())
+    segment.segment_folder(paths, tmp_path / "straight", BlobSegmenter(), SETTINGS, kaggle=tmp_path / "straight.csv")
+    segment.predict_folder(paths, tmp_path / "some", BlobSegmenter())
     postprocess(tmp_path / "some", tmp_path / "out", kaggle=tmp_path / "saved.csv")
     assert (tmp_path / "saved.csv").read_bytes() == (tmp_path / "straight.csv").read_bytes()
 
@@ -152,7 +152,7 @@ def test_a_second_run_skips_what_is_done(images, saved, out):
     after = contents(out)
     assert {n for n in after if after[n] != before[n]} == {"run.json"}
     assert postprocess(saved, out, PostprocessSettings(min_area={"default": 5})).skipped == 0
-    segment.predict([images], saved, BlobSegmenter(sha256="other"))
+    segment.predict_folder([images], saved, BlobSegmenter(sha256="other"))
     assert postprocess(saved, out, PostprocessSettings(min_area={"default": 5})).skipped == 0
 
 
@@ -209,7 +209,7 @@ def test_places_for_results_that_cannot_be_are_refused(saved, out, tmp_path):
 
 
 def test_a_folder_of_two_models_is_refused(images, saved):
-    segment.predict([images / "one.png"], saved, BlobSegmenter(sha256="other"))
+    segment.predict_folder([images / "one.png"], saved, BlobSegmenter(sha256="other"))
     with pytest.raises(
         InputError, match=r"\.npz: origin.weights_sha256 and tta: made with weights blobs \(other\), .* with weights blobs \(b10b\)"
     ):
@@ -219,7 +219,7 @@ def test_a_folder_of_two_models_is_refused(images, saved):
 def test_models_of_other_classes_are_refused(images, saved, tmp_path):
     segmenter = BlobSegmenter()
     segmenter.classes = ("neuron",)
-    segment.predict([images], tmp_path / "other", segmenter)
+    segment.predict_folder([images], tmp_path / "other", segmenter)
     with pytest.raises(InputError, match=r"other/none\.npz: origin.classes: found neuron, .*none\.npz has round, long"):
         read_runs([saved, tmp_path / "other"])
 
@@ -227,7 +227,7 @@ def test_models_of_other_classes_are_refused(images, saved, tmp_path):
 def test_one_name_for_two_images_is_refused(images, saved, tmp_path):
     shutil.copytree(images, tmp_path / "copies")
     iio.imwrite(tmp_path / "copies" / "three.png", blob_image(A))
-    segment.predict([tmp_path / "copies"], tmp_path / "other", BlobSegmenter())
+    segment.predict_folder([tmp_path / "copies"], tmp_path / "other", BlobSegmenter())
     for file in (*saved.glob("one-*.npz"), *(tmp_path / "other").glob("one-*.npz")):
         file.unlink()  # named after the path
     with pytest.raises(InputError, match=r"other/three\.npz: origin.sha256: was made from .*copies/three\.png.* of other content"):
@@ -235,10 +235,10 @@ def test_one_name_for_two_images_is_refused(images, saved, tmp_path):
 
 
 def test_fusion_of_saved_predictions(images, saved, out, tmp_path):
-    segment.predict([images], tmp_path / "other", OtherSegmenter())
+    segment.predict_folder([images], tmp_path / "other", OtherSegmenter())
     runs = read_runs([saved, tmp_path / "other"])
     settings = FuseSettings(method="nms")
-    summary = run(runs, out, fused(settings, SETTINGS, runs.classes))
+    summary = postprocess_folder(runs, out, fused(settings, SETTINGS, runs.classes))
     assert summary.images == 7
     pair = [load_prediction(folder / "three.npz").prediction for folder in runs.folders]
     expected, counts = fuse(pair, settings, SETTINGS)
@@ -252,14 +252,14 @@ def test_fusion_of_saved_predictions(images, saved, out, tmp_path):
     assert told["settings"]["fuse"]["method"] == "nms"
 
     swapped = read_runs([tmp_path / "other", saved])
-    assert run(swapped, out, fused(settings, SETTINGS, runs.classes)).skipped == 0
-    assert run(swapped, out, fused(settings, SETTINGS, runs.classes)).skipped == 7
+    assert postprocess_folder(swapped, out, fused(settings, SETTINGS, runs.classes)).skipped == 0
+    assert postprocess_folder(swapped, out, fused(settings, SETTINGS, runs.classes)).skipped == 7
 
 
 @pytest.fixture
 def command(monkeypatch):
     """The command line with blobs for a network."""
-    predict = pytest.importorskip("somaseg.inference.detect")
+    predict = pytest.importorskip("somaseg.inference.segmenter")
     segmenter = BlobSegmenter()
     segmenter.settings = PostprocessSettings.model_validate(segmenter.about["postprocess"])
     monkeypatch.setattr(predict, "load", lambda name: segmenter)
@@ -310,7 +310,7 @@ def test_settings_that_cannot_take_effect_are_refused(command, images, out, tmp_
 def test_thresholds_of_another_version_are_refused(images, tmp_path):
     segmenter = BlobSegmenter()
     segmenter.about = {**segmenter.about, "postprocess": {"once": 1}}
-    segment.predict([images], tmp_path / "saved", segmenter)
+    segment.predict_folder([images], tmp_path / "saved", segmenter)
     with pytest.raises(InputError, match=r"none\.npz: origin.postprocess.once: Extra inputs .* made by another version of somaseg"):
         read_runs([tmp_path / "saved"]).settings()
 
@@ -335,7 +335,7 @@ assert not heavy, heavy
 
 
 def test_from_saved_predictions_on_torch_is_never_loaded(images, saved, tmp_path):
-    segment.run([images], tmp_path / "truth", BlobSegmenter(), SETTINGS)
+    segment.segment_folder([images], tmp_path / "truth", BlobSegmenter(), SETTINGS)
     words = [sys.executable, "-c", TORCH_FREE, str(saved), str(tmp_path / "truth"), str(images), str(tmp_path / "cold")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

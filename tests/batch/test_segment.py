@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from blobs import CLASSES, BlobSegmenter, blob_image
 from somaseg.annotations.read import read_annotations
 from somaseg.annotations.submission import read_submission
-from somaseg.batch.segment import RunSummary, run
+from somaseg.batch.segment import RunSummary, segment_folder
 from somaseg.cli.main import app
 from somaseg.config import PostprocessSettings
 from somaseg.errors import InputError
@@ -41,7 +41,7 @@ def out(tmp_path) -> Path:
 
 def segment(paths, out, segmenter=None, settings=SETTINGS, **options) -> RunSummary:
     paths = paths if isinstance(paths, list) else [paths]
-    return run(paths, out, segmenter or BlobSegmenter(), settings, **options)
+    return segment_folder(paths, out, segmenter or BlobSegmenter(), settings, **options)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -345,7 +345,7 @@ def test_the_progress_bar_shows_the_rate(images, out):
 @pytest.fixture
 def command(monkeypatch):
     """`somaseg segment` with blobs for a network."""
-    predict = pytest.importorskip("somaseg.inference.detect")
+    predict = pytest.importorskip("somaseg.inference.segmenter")
     segmenter = BlobSegmenter()
     segmenter.settings = SETTINGS
     monkeypatch.setattr(predict, "load", lambda name: segmenter)

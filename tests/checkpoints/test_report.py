@@ -7,7 +7,7 @@ from rich.console import Console
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from somaseg.checkpoints.checkpoint import About, load_checkpoint, save_checkpoint
+from somaseg.checkpoints.checkpoint import CheckpointHeader, load_checkpoint, save_checkpoint
 from somaseg.checkpoints.names import SHIPPED, known_hash, shipped_names, weights_files
 from somaseg.checkpoints.report import facts, in_words, info, input_in_words, verify
 from somaseg.cli.main import app
@@ -38,7 +38,7 @@ def test_the_x152_in_words():
         "mask head of 8 convolutions of 256; heads with norm GN"
     )
     assert input_in_words(X152.input) == "grey values 0 to 255 in 3 equal channels, less 103.53, 116.28, 123.675, over 1, 1, 1"
-    about = About(Config(model=X152), {}, {"a": (1000, 1000), "b": (5, 1000)}, ("F16", "F32"))
+    about = CheckpointHeader(Config(model=X152), {}, {"a": (1000, 1000), "b": (5, 1000)}, ("F16", "F32"))
     shown = facts(about, "abc")
     assert shown["input"].endswith("; shorter edge 800 px, longer at most 1333")
     assert shown["parameters"] == "1.00 million in 2 tensors, stored as F16 and F32"

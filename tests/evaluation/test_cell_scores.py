@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from somaseg.evaluation import cell_scores
-from somaseg.evaluation.matching import compare
+from somaseg.evaluation.matching import compare_cells
 from somaseg.instances import Instances
 
 SIZE = (40, 50)
@@ -21,7 +21,7 @@ def cells(*boxes: tuple[int, int, int, int]) -> Instances:
 
 
 def score(pred: Instances, truth: Instances) -> cell_scores.ImageCells:
-    return cell_scores.image_cells(compare(pred, truth))
+    return cell_scores.image_cells(compare_cells(pred, truth))
 
 
 def dense_iou(pred: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -33,7 +33,7 @@ def test_recall_and_iou_equal_faster_coco_eval_without_overlaps(jitter: float) -
     """Where cells of a set do not overlap the matching is unique, so the recall of both must be the same."""
     truth, pred = culture(0, 0.0), culture(0, jitter)
     iou = coco_mask.iou(pred.to_rle(), truth.to_rle(), [0] * len(truth))
-    comparison = matching.compare(pred, truth)
+    comparison = matching.compare_cells(pred, truth)
     ours = np.zeros_like(iou)
     ours[comparison.pred, comparison.truth] = comparison.iou
     assert np.array_equal(ours, iou)

@@ -100,7 +100,7 @@ def test_a_thousand_cells() -> None:
 
 def test_two_sizes_are_refused() -> None:
     with pytest.raises(InputError, match=r"\(10, 10\).*\(40, 50\)"):
-        matching.compare(cells(size=(10, 10)), cells())
+        matching.compare_cells(cells(size=(10, 10)), cells())
 
 
 def test_map_iou_by_class_threshold_and_weight() -> None:

@@ -20,7 +20,7 @@ from somaseg.config import PostprocessSettings
 from somaseg.errors import InputError
 from somaseg.evaluation import compare as stage
 from somaseg.evaluation import panels as pictures
-from somaseg.evaluation.matching import compare, match_counts, partners
+from somaseg.evaluation.matching import compare_cells, match_counts, partners
 from somaseg.instances import Instances, Prediction
 from somaseg.postprocessing.candidates import Candidates
 from somaseg.postprocessing.steps import postprocess, run_steps, trace
@@ -90,7 +90,7 @@ def test_partners_are_one_to_one_above_the_threshold_and_as_many_as_are_counted(
     truth = cells(*((x, y, x + 12, y + 10) for x, y in corners))
     pred = cells(*((x + 4 + s, y + 4, x + 16 + s, y + 14) for (x, y), s in zip(corners, shifts, strict=False)))
     for iou in (0.2, 0.5):
-        found = partners(compare(pred, truth), iou)
+        found = partners(compare_cells(pred, truth), iou)
         hits = np.flatnonzero(found >= 0)
         assert len(hits) == match_counts(pred, truth, (iou,))[0][0]
         assert len(set(found[hits].tolist())) == len(hits)
@@ -185,9 +185,9 @@ def files(tmp_path) -> Path:
     folder.mkdir()
     for name, boxes in {"one": (A,), "many": (A, B, C, D), "none": ()}.items():
         iio.imwrite(folder / f"{name}.png", blob_image(*boxes, size=SIZE))
-    segment.run([folder], tmp_path / "truth", BlobSegmenter(), PostprocessSettings(min_area={"default": 4}))
-    segment.predict([folder], tmp_path / "saved", BlobSegmenter(warn=True))
-    segment.run([folder], tmp_path / "cells", BlobSegmenter(), PostprocessSettings(score_thresh={"default": 0.75}))
+    segment.segment_folder([folder], tmp_path / "truth", BlobSegmenter(), PostprocessSettings(min_area={"default": 4}))
+    segment.predict_folder([folder], tmp_path / "saved", BlobSegmenter(warn=True))
+    segment.segment_folder([folder], tmp_path / "cells", BlobSegmenter(), PostprocessSettings(score_thresh={"default": 0.75}))
     return tmp_path
 
 
@@ -218,15 +218,15 @@ def test_chosen_images_by_score_with_steps(files):
 def test_results_are_judged_alike_from_predictions_and_from_cells(files):
     samples = read_annotations(files / "truth", files / "images")
     results = stage.read_results([files / "saved", files / "cells"], files / "truth", samples, None, ["postprocess.score_thresh=0.75"])
-    first, *_ = stage.compare(samples, results, files / "out", stage.Look())
+    first, *_ = stage.compare(samples, results, files / "out", stage.PictureSettings())
     assert first.name == "many"
     assert [(one.name, one.hits, one.false_alarms) for one in first.judged] == [("saved", 2, 0), ("cells", 2, 0)]
 
 
 def test_an_image_that_a_result_lacks_counts_as_empty(files):
     samples = read_annotations(files / "truth", files / "images")
-    result = stage.Result("some", {"one": samples[[s.name for s in samples].index("one")].instances})
-    found = stage.compare(samples, [result], files / "out", stage.Look())
+    result = stage.Side("some", {"one": samples[[s.name for s in samples].index("one")].instances})
+    found = stage.compare(samples, [result], files / "out", stage.PictureSettings())
     assert [(image.name, image.judged[0].map_iou) for image in found] == [("many", 0.0), ("none", 1.0), ("one", 1.0)]
 
 
@@ -255,5 +255,5 @@ def test_an_image_of_another_size_is_refused(files):
 def test_results_of_one_name_go_by_their_paths(files):
     samples = read_annotations(files / "truth", files / "images")
     twice = [files / "cells", files / "out" / "cells"]
-    segment.run([files / "images"], twice[1], BlobSegmenter(), PostprocessSettings())
+    segment.segment_folder([files / "images"], twice[1], BlobSegmenter(), PostprocessSettings())
     assert [result.name for result in stage.read_results(twice, files / "truth", samples)] == [str(path) for path in twice]

@@ -23,7 +23,7 @@ def culture(seed, label=0, cells=8):
     corner = random.uniform(0, np.array([SIZE[1], SIZE[0]]) - side, (cells, 2))
     boxes = np.concatenate([corner, corner + side * random.uniform(0.8, 1.2, (cells, 2))], axis=1).astype(np.float32)
     probs = np.stack([disc(random) for _ in boxes])
-    tight, crops, _ = soft_masks.paste(boxes, probs, np.full(cells, 0.5), SIZE)
+    tight, crops, _ = soft_masks.to_pixels(boxes, probs, np.full(cells, 0.5), SIZE)
     truth = Instances(SIZE, tight, tuple(crops), np.full(cells, label), np.ones(cells), CLASSES)
     found = np.flatnonzero(random.random(cells) < 0.9)
     false = random.uniform(0, np.array([SIZE[1], SIZE[0]]) - side, (cells // 2, 2))

@@ -7,7 +7,7 @@ import torch
 from somaseg.config import DetectSettings
 from somaseg.errors import InputError
 from somaseg.inference.detect import detect
-from somaseg.inference.ensemble import Ensemble, Shared
+from somaseg.inference.ensemble import Ensemble, EnsembleFeatures
 from somaseg.inference.views import Turn, View
 from somaseg.models.cascade import CascadeMaskRCNN
 from tiny import TINY
@@ -87,7 +87,7 @@ def test_members_share_their_proposals():
     # The first member's own neighbours do not compete. Six are left, and the four best stay: as many as it proposed.
     assert logits.tolist() == [4.0, 3.0, 2.0, 1.5]
     assert boxes[:, 0].tolist() == [40, 0, 20, 20]
-    assert Ensemble([second, first]).propose(Shared([0, 0], [(80, 80)]))[0][1].tolist() == [5.0, 4.0, 2.0, 1.5]
+    assert Ensemble([second, first]).propose(EnsembleFeatures([0, 0], [(80, 80)]))[0][1].tolist() == [5.0, 4.0, 2.0, 1.5]
 
 
 def test_members_see_the_image_at_sizes_of_their_own(model, image):
@@ -117,7 +117,7 @@ def test_duplicates_by_the_first_member_are_background():
 
 def test_the_first_members_propose():
     members = [Says([[0.0, 0, 10, 10]], [1.0]), Says([[40.0, 0, 50, 10]], [2.0])]
-    ((boxes, _),) = Ensemble(members, proposers=1).propose(Shared([0, 0], [(80, 80)]))
+    ((boxes, _),) = Ensemble(members, proposers=1).propose(EnsembleFeatures([0, 0], [(80, 80)]))
     assert boxes.tolist() == [[0, 0, 10, 10]]
     for number in (0, 3):
         with pytest.raises(InputError, match=f"proposers: found {number}: give a number of detectors, 1 to 2"):
@@ -128,9 +128,9 @@ def test_a_member_that_proposes_nothing():
     nothing = Says()
     something = Says([[0.0, 0, 10, 10]], [1.0])
     for members in ([nothing, something], [something, nothing]):
-        ((boxes, logits),) = Ensemble(members).propose(Shared([0, 0], [(80, 80)]))
+        ((boxes, logits),) = Ensemble(members).propose(EnsembleFeatures([0, 0], [(80, 80)]))
         assert (boxes.tolist(), logits.tolist()) == ([[0, 0, 10, 10]], [1.0])
-    assert len(Ensemble([nothing, nothing]).propose(Shared([0, 0], [(80, 80)]))[0][0]) == 0
+    assert len(Ensemble([nothing, nothing]).propose(EnsembleFeatures([0, 0], [(80, 80)]))[0][0]) == 0
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from somaseg.masks.crops import crop_from_mask
 from somaseg.models import boxes as bx
 from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.models.roi_heads import STAGE_WEIGHTS, Boxes
-from somaseg.postprocessing.soft_masks import paste
+from somaseg.postprocessing.soft_masks import to_pixels
 from tiny import target
 
 FOLDER = Path(__file__).parents[1] / "golden"
@@ -178,7 +178,7 @@ def test_detections(model):
 def pasted(scale):
     """Masks and areas from their boxes and probabilities, at a multiple of the image's size."""
     size = (SIZE[0] * scale, SIZE[1] * scale)
-    boxes, crops, _ = paste((recorded("det/boxes") * scale).numpy(), recorded("det/mask_probs")[:, 0].numpy(), np.full(100, 0.5), size)
+    boxes, crops, _ = to_pixels((recorded("det/boxes") * scale).numpy(), recorded("det/mask_probs")[:, 0].numpy(), np.full(100, 0.5), size)
     frames = np.zeros((100, *size), bool)
     for frame, crop, (x0, y0, x1, y1) in zip(frames, crops, boxes, strict=True):
         frame[y0:y1, x0:x1] = crop

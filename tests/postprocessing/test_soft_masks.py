@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from drawing import draw
 from somaseg.masks import crops as mk
-from somaseg.postprocessing.soft_masks import interpolate, paste
+from somaseg.postprocessing.soft_masks import interpolate, to_pixels
 
 
 def dense_paste(box: NDArray[np.float32], grid: NDArray[np.floating], size: mk.Size) -> NDArray[np.float64]:
@@ -27,7 +27,7 @@ def dense_paste(box: NDArray[np.float32], grid: NDArray[np.floating], size: mk.S
 
 def test_paste_of_a_grid_as_large_as_its_box_copies_it():
     grid = np.array([[[1, 0, 0], [0, 1, 0], [0, 0.9, 1]]], np.float16)
-    boxes, crops, means = paste(np.array([[4, 2, 7, 5]], np.float32), grid, np.array([0.5]), (10, 10))
+    boxes, crops, means = to_pixels(np.array([[4, 2, 7, 5]], np.float32), grid, np.array([0.5]), (10, 10))
     assert boxes.tolist() == [[4, 2, 7, 5]]
     assert (crops[0] == draw("#.. .#. .##")).all()
     assert means[0] == pytest.approx(3.9 / 4, abs=1e-3)
@@ -35,7 +35,7 @@ def test_paste_of_a_grid_as_large_as_its_box_copies_it():
 
 def test_paste_cuts_at_the_image_and_gives_nothing_for_boxes_without_pixels():
     boxes = np.array([[-4, -4, 4, 4], [30, 30, 40, 40], [5, 5, 5, 9], [6, 3, 4, 9], [np.nan, 0, 3, 3], [2.1, 2.1, 2.3, 2.3]], np.float32)
-    tight, crops, means = paste(boxes, np.ones((6, 28, 28), np.float16), np.full(6, 0.6), (10, 12))
+    tight, crops, means = to_pixels(boxes, np.ones((6, 28, 28), np.float16), np.full(6, 0.6), (10, 12))
     assert tight.tolist() == [[0, 0, 4, 4]] + [[0, 0, 0, 0]] * 5
     assert [c.shape for c in crops] == [(4, 4)] + [(0, 0)] * 5
     assert means.tolist() == [1, 0, 0, 0, 0, 0]
@@ -44,7 +44,7 @@ def test_paste_cuts_at_the_image_and_gives_nothing_for_boxes_without_pixels():
 def test_paste_reaches_half_a_grid_cell_out_of_the_box():
     # A grid of one cell over a box of 4 px: the value falls linearly from 1 at the middle to 0 one grid cell away.
     grid = np.ones((1, 1, 1), np.float16)
-    boxes, crops, _ = paste(np.array([[4, 4, 8, 8]], np.float32), grid, np.array([0.2]), (12, 12))
+    boxes, crops, _ = to_pixels(np.array([[4, 4, 8, 8]], np.float32), grid, np.array([0.2]), (12, 12))
     assert boxes.tolist() == [[3, 3, 9, 9]]
     assert (crops[0] == (dense_paste(np.array([4, 4, 8, 8], np.float32), grid[0], (12, 12))[3:9, 3:9] >= 0.2)).all()
 
@@ -58,7 +58,7 @@ def test_paste_equals_the_dense_definition(seed):
     boxes = np.concatenate([corner, corner + np.exp(rng.uniform(-1, 3, (4, 2)))], axis=1).astype(np.float32)
     grids = rng.uniform(0, 1, (4, side, side)).astype(np.float16)
     thresholds = rng.uniform(0.1, 0.7, 4)
-    tight, crops, means = paste(boxes, grids, thresholds, size)
+    tight, crops, means = to_pixels(boxes, grids, thresholds, size)
     for i in range(4):
         soft = dense_paste(boxes[i], grids[i], size)
         sure = np.abs(soft - thresholds[i]) > 1e-5  # float32 may round the others either way

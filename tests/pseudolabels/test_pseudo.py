@@ -21,7 +21,7 @@ from somaseg.config import PseudoRunSettings
 from somaseg.errors import InputError
 from somaseg.instances import Instances
 from somaseg.pseudolabels.groups import groups_beside
-from somaseg.pseudolabels.pseudo import run
+from somaseg.pseudolabels.pseudo import label_folder
 
 A, B, C, SMALL = (4, 4, 12, 14), (20, 20, 34, 28), (40, 30, 50, 46), (50, 4, 53, 7)
 
@@ -84,7 +84,7 @@ SET = ["postprocess.min_area=4", "pseudo.min_area=20", "postprocess.steps=[scree
 def test_pseudo_labels_of_a_folder(saved, tmp_path):
     runs = read_runs(saved)
     settings = runs.settings_of(PseudoRunSettings, None, SET)
-    summary = run(runs, tmp_path / "out", settings)
+    summary = label_folder(runs, tmp_path / "out", settings)
     assert (summary.images, summary.failures) == (2, {})
     assert summary.left_out == {"none": "0 cells accepted, fewer than min_cells 1"}
     samples = {one.name: one for one in read_annotations(tmp_path / "out" / "annotations.json")}
@@ -106,7 +106,7 @@ def test_pseudo_labels_of_a_folder(saved, tmp_path):
     assert told["groups"] == {"three": None, "small": None}
     assert {path.stem for path in (tmp_path / "out" / "pictures").iterdir()} == {"three", "small", "none"}
     before = {name: (tmp_path / "out" / name).read_bytes() for name in ("annotations.json", "cells.csv", "pictures/three.png")}
-    run(runs, tmp_path / "out", settings)
+    label_folder(runs, tmp_path / "out", settings)
     assert all((tmp_path / "out" / name).read_bytes() == content for name, content in before.items())
 
 
@@ -128,8 +128,8 @@ def test_moved_images_are_found(saved, tmp_path):
     (tmp_path / "images").rename(tmp_path / "elsewhere")
     runs = read_runs(saved[:1])
     settings = runs.settings_of(PseudoRunSettings, None, SET)
-    summary = run(runs, tmp_path / "out", settings, images=[tmp_path / "elsewhere"])
+    summary = label_folder(runs, tmp_path / "out", settings, images=[tmp_path / "elsewhere"])
     assert (summary.images, summary.failures) == (2, {})
     assert len(summary.notes) == 2
     with pytest.raises(InputError, match="is a folder of predictions"):
-        run(runs, saved[0], settings)
+        label_folder(runs, saved[0], settings)

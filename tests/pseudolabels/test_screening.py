@@ -10,7 +10,7 @@ from somaseg.config import FuseSettings, PostprocessSettings, PseudoSettings
 from somaseg.errors import InputError
 from somaseg.instances import Instances, Prediction
 from somaseg.pseudolabels.evidence import agreement, gather, lowered
-from somaseg.pseudolabels.screening import FATES, screen
+from somaseg.pseudolabels.screening import FATES, screen_cells
 
 CLASSES = ("round", "long")
 SETTINGS = PseudoSettings(
@@ -36,13 +36,13 @@ def test_each_rule_and_the_first_that_holds():
     cells = squares(
         *[(0, 0, 3)] * 6, (0, 0, 1), (0, 0, 11), scores=[0.5, 0.5, 0.5, 0.25, 0.125, 0.5, 0.1, 0.3], labels=[0, 0, 0, 0, 0, 1, 0, 0]
     )
-    screened = screen(cells, np.array([0.7, 0.69, 0.7, 1, 1, 1, 1, 0]), np.array([0.6, 0.1, 0.59, 1, 1, 1, 1, 0]), SETTINGS)
+    screened = screen_cells(cells, np.array([0.7, 0.69, 0.7, 1, 1, 1, 1, 0]), np.array([0.6, 0.1, 0.59, 1, 1, 1, 1, 0]), SETTINGS)
     assert screened.fates == ("accepted", "ignored", "ignored", "ignored", "dropped", "ignored", "dropped", "ignored")
     reasons = ("", "mask unsure", "models disagree", "score unsure", "score too low", "score unsure", "score too low", "too large")
     assert screened.reasons == reasons
     assert screened.where("dropped").tolist() == [4, 6]
     assert screened.left_out == ""
-    assert screen(squares((0, 0, 1)), np.ones(1), np.ones(1), SETTINGS).own_reasons == ("too small",)
+    assert screen_cells(squares((0, 0, 1)), np.ones(1), np.ones(1), SETTINGS).own_reasons == ("too small",)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_each_rule_and_the_first_that_holds():
 )
 def test_limits_of_an_image(change, left_out):
     cells = squares(*[(0, 0, 3)] * 5, scores=[0.9, 0.3, 0.3, 0.3, 0.1])
-    screened = screen(cells, np.ones(5), np.ones(5), SETTINGS.model_copy(update=change))
+    screened = screen_cells(cells, np.ones(5), np.ones(5), SETTINGS.model_copy(update=change))
     assert screened.left_out == left_out
     assert screened.own_fates == ("accepted", "ignored", "ignored", "ignored", "dropped")
     assert screened.fates == (("dropped",) * 5 if left_out else screened.own_fates)
@@ -77,7 +77,7 @@ def test_every_cell_has_one_fate_and_stricter_thresholds_accept_no_more(cells, l
         settings = PseudoSettings(
             ignore_score=0, accept_score=score, accept_mask_prob=mask_prob, accept_agreement=agree, min_area=4, max_ignored_share=share
         )
-        screened = screen(instances, *values, settings)
+        screened = screen_cells(instances, *values, settings)
         assert sorted(np.concatenate([screened.where(fate) for fate in FATES]).tolist()) == list(range(len(cells)))
         assert all((own == "accepted") == (reason == "") for own, reason in zip(screened.own_fates, screened.own_reasons, strict=True))
         accepted.append(set(screened.where("accepted").tolist()))
@@ -88,9 +88,9 @@ def test_settings_that_make_no_sense():
     with pytest.raises(ValidationError, match=r"ignore_score.long is 0.7, accept_score.long 0.6"):
         PseudoSettings(ignore_score={"default": 0.1, "long": 0.7}, accept_score=0.6)
     with pytest.raises(InputError, match=r"pseudo.min_area names class 'flat'"):
-        screen(squares(), np.ones(0), np.ones(0), SETTINGS.model_copy(update={"min_area": {"default": 1, "flat": 2}}))
+        screen_cells(squares(), np.ones(0), np.ones(0), SETTINGS.model_copy(update={"min_area": {"default": 1, "flat": 2}}))
     with pytest.raises(InputError, match="agreement has 0 entries for 1 cells"):
-        screen(squares((0, 0, 3)), np.ones(1), np.ones(0), SETTINGS)
+        screen_cells(squares((0, 0, 3)), np.ones(1), np.ones(0), SETTINGS)
 
 
 def test_agreement_is_the_mean_of_the_best_iou_with_each_model():

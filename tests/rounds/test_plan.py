@@ -1,6 +1,19 @@
 import pytest
 
-from somaseg.rounds.plan import Kept, Record, Work, dependents, disk, keep_best, keys, make_plan, seconds, seed_spread, skipped, states
+from somaseg.rounds.plan import (
+    BestRound,
+    StageRecord,
+    StageWork,
+    dependents,
+    disk,
+    keep_best,
+    keys,
+    make_plan,
+    seconds,
+    seed_spread,
+    skipped,
+    states,
+)
 
 PLAN = make_plan(1)
 MADE_FROM = {kind: {} for kind in ("first", "finetune", "score", "predict", "pseudo", "final")}
@@ -22,8 +35,8 @@ def test_a_setting_makes_stale_what_depends_on_it():
     after = keys(PLAN, MADE_FROM | {"pseudo": {"score": 0.7}})
     changed = [s.name for s in PLAN if before[s.name] != after[s.name]]
     assert changed == ["pseudo-1", "train-1", "score-1", "final"]
-    records = {"train-0": Record(before["train-0"], True, 9.0), "pseudo-1": Record(before["pseudo-1"], True, 1.0)}
-    records["score-0"] = Record(before["score-0"], False, 0.0)
+    records = {"train-0": StageRecord(before["train-0"], True, 9.0), "pseudo-1": StageRecord(before["pseudo-1"], True, 1.0)}
+    records["score-0"] = StageRecord(before["score-0"], False, 0.0)
     found = states(PLAN, after, records)
     assert found["train-0"] == "done"
     assert found["score-0"] == "begun"
@@ -41,12 +54,12 @@ def test_another_round_leaves_those_before_as_they_are():
 @pytest.mark.parametrize(
     ("scores", "kept"),
     [
-        ([0.30], Kept(0, None)),
-        ([0.30, 0.33], Kept(1, None)),  # a gain beyond the spread: go on
-        ([0.30, 0.33, 0.335], Kept(2, 2)),  # inside the spread: stop, but it is still the best
-        ([0.30, 0.29], Kept(0, 1)),
-        ([0.25, 0.25], Kept(0, 1)),
-        ([0.25, 0.375, 0.5, 0.25, 0.75], Kept(2, 3)),  # nothing after the stop counts
+        ([0.30], BestRound(0, None)),
+        ([0.30, 0.33], BestRound(1, None)),  # a gain beyond the spread: go on
+        ([0.30, 0.33, 0.335], BestRound(2, 2)),  # inside the spread: stop, but it is still the best
+        ([0.30, 0.29], BestRound(0, 1)),
+        ([0.25, 0.25], BestRound(0, 1)),
+        ([0.25, 0.375, 0.5, 0.25, 0.75], BestRound(2, 3)),  # nothing after the stop counts
     ],
 )
 def test_rounds_stop_where_the_gain_is_inside_the_spread(scores, kept):
@@ -54,7 +67,7 @@ def test_rounds_stop_where_the_gain_is_inside_the_spread(scores, kept):
 
 
 def test_a_gain_as_large_as_the_spread_is_inside_it():
-    assert keep_best([0.25, 0.5], spread=0.25) == Kept(1, 1)
+    assert keep_best([0.25, 0.5], spread=0.25) == BestRound(1, 1)
 
 
 def test_the_spread_is_between_seeds_not_between_folds():
@@ -65,15 +78,15 @@ def test_the_spread_is_between_seeds_not_between_folds():
 
 def test_rounds_after_the_stop_are_left_out():
     plan = make_plan(2)
-    assert skipped(plan, Kept(0, 1)) == ("predict-2", "pseudo-2", "train-2", "score-2")
-    assert skipped(plan, Kept(1, None)) == ()
+    assert skipped(plan, BestRound(0, 1)) == ("predict-2", "pseudo-2", "train-2", "score-2")
+    assert skipped(plan, BestRound(1, None)) == ()
     assert skipped(plan, None) == ()
 
 
 def test_estimates():
-    work = Work(tasks=6, steps=600, images=20, weights=24)
+    work = StageWork(tasks=6, steps=600, images=20, weights=24)
     assert seconds(work, per_step=3.0, per_image=0.5) == 1810
-    assert seconds(Work(steps=600), 3.0, None) == 1800
+    assert seconds(StageWork(steps=600), 3.0, None) == 1800
     assert seconds(work, 3.0, None) is None
-    assert seconds(Work(), None, None) == 0
+    assert seconds(StageWork(), None, None) == 0
     assert disk(work, weight_bytes=1000) == 24_000 + 20_000_000

@@ -25,8 +25,8 @@ from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.synth.folder import write_cultures
 from somaseg.synth.render import SynthSettings, render
 from somaseg.training import finetune as stage
-from somaseg.training.finetune import finetune, of_classes, of_other_classes
-from somaseg.training.finetune_report import Finetuned, compared, verdict
+from somaseg.training.finetune import adapted_model, finetune, thresholds_for_classes
+from somaseg.training.finetune_report import FinetuneResult, compared, verdict
 from tiny import TINY
 
 LIVECELL = Path(__file__).parents[3] / "shared" / "data" / "livecell"
@@ -74,7 +74,7 @@ def test_better_weights_are_taken(cultures: Path, base: Path, tmp_path: Path, mo
     assert (
         f"better by 0.2500 map_iou on 1 validation image; so few images cannot rule out chance. Use them with --weights {tmp_path}" in text
     )
-    result = Finetuned.model_validate_json((tmp_path / "run" / "finetune.json").read_text())
+    result = FinetuneResult.model_validate_json((tmp_path / "run" / "finetune.json").read_text())
     assert result.better
     assert (result.base.overall.value, result.tuned.overall.value, result.gain.value) == (0.25, 0.5, 0.25)
     assert sorted((*result.training, *result.validation)) == sorted(sample.name for sample in read_annotations(cultures))
@@ -86,7 +86,7 @@ def test_better_weights_are_taken(cultures: Path, base: Path, tmp_path: Path, mo
     assert made.config.model.classes == ("cort",)
     assert made.provenance["step"] == 2
     old = load_checkpoint(base)
-    assert made.config.postprocess == of_classes(old.config.postprocess, result.class_origin)
+    assert made.config.postprocess == thresholds_for_classes(old.config.postprocess, result.class_origin)
     with pytest.raises(InputError, match=r"finetune\.json: this run is finished: give another --out"):
         finetune(cultures, tmp_path / "run", str(base), QUICK)
 
@@ -100,7 +100,7 @@ def test_others_are_refused(cultures: Path, base: Path, tmp_path: Path, monkeypa
     assert f"Go on with --weights {base}. The new ones are left in {tmp_path / 'training' / 'last.safetensors'}" in text
     assert not (tmp_path / "weights.safetensors").exists()
     assert load_checkpoint(tmp_path / "training" / "last.safetensors").provenance["step"] == 2
-    assert not Finetuned.model_validate_json((tmp_path / "finetune.json").read_text()).better
+    assert not FinetuneResult.model_validate_json((tmp_path / "finetune.json").read_text()).better
 
 
 def test_a_harmful_step_is_refused(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_both_weights_are_scored_alike(cultures: Path, base: Path, tmp_path: Pat
 
 def test_classes_take_the_thresholds_of_those_that_they_started_from() -> None:
     given = PostprocessSettings(score_thresh={"default": 0.3, "astro": 0.2}, min_area={"default": 50, "cort": 70})
-    moved = of_classes(given, {"glia": "astro", "neuron": "cort", "other": "shsy5y"})
+    moved = thresholds_for_classes(given, {"glia": "astro", "neuron": "cort", "other": "shsy5y"})
     assert moved.score_thresh == {"default": 0.3, "glia": 0.2}
     assert moved.min_area == {"default": 50, "neuron": 70}
     assert moved.nms_iou == given.nms_iou
@@ -190,7 +190,7 @@ def test_classes_take_the_thresholds_of_those_that_they_started_from() -> None:
 def test_other_classes_change_no_score(base: Path) -> None:
     given = load_checkpoint(base)
     config = Config(model=given.config.model.model_copy(update={"classes": ("a", "b", "c")}))
-    model = of_other_classes(given, config, {"a": "round", "b": "round", "c": "long"}).eval()
+    model = adapted_model(given, config, {"a": "round", "b": "round", "c": "long"}).eval()
     image = np.random.default_rng(0).integers(0, 256, (64, 80), np.uint8)
     segmenters = load(base, device="cpu"), Segmenter("other", [Checkpoint(model, config, "", {})], device="cpu")
     for segmenter in segmenters:
@@ -208,7 +208,7 @@ def test_the_gain_is_drawn_image_by_image() -> None:
     assert (gain.low, gain.value, gain.high) == pytest.approx((0.1, 0.1, 0.1))
     assert old.overall.low < old.overall.value
     assert [row.gain for row in images] == pytest.approx([0.1] * 6)
-    result = Finetuned(
+    result = FinetuneResult(
         weights="w", weights_sha256="", classes=("x",), class_origin={}, training=("t",), validation=tuple("abcdef"), steps=1,
         base=old, tuned=new, gain=gain, images=images, notes=(),
     )  # fmt: skip
@@ -219,7 +219,7 @@ def test_the_gain_is_drawn_image_by_image() -> None:
 @pytest.mark.filterwarnings("ignore:proposals reached", "ignore:detections reached")
 def test_livecell_from_the_default_weights(tmp_path: Path) -> None:
     result, path = finetune(LIVECELL, tmp_path, "default", QUICK)
-    assert Finetuned.model_validate_json((tmp_path / "finetune.json").read_text()) == result
+    assert FinetuneResult.model_validate_json((tmp_path / "finetune.json").read_text()) == result
     assert (len(result.training), len(result.validation)) == (6, 2)
     assert result.classes == tuple(result.class_origin)
     assert set(result.class_origin.values()) <= {"shsy5y", "astro", "cort"}

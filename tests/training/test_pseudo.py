@@ -22,7 +22,7 @@ from somaseg.config import AugmentSettings, Config, PseudoTrainSettings, TrainSe
 from somaseg.errors import InputError
 from somaseg.models.targets import Target
 from somaseg.training.held_out import read_split
-from somaseg.training.module import Trainer
+from somaseg.training.module import DetectorModule
 from somaseg.training.train import fit
 from tiny import TINY
 
@@ -43,7 +43,7 @@ def pseudo_labelled(folder: Path, *near: Path) -> Path:
     for number in FIELDS:
         iio.imwrite(images / f"later{number}.png", field(number, (number, 2 - number), noise=number + 1))
     iio.imwrite(images / "other.png", field(97))
-    segment.predict([images], folder / "predictions", BlobSegmenter())
+    segment.predict_folder([images], folder / "predictions", BlobSegmenter())
     words = ["pseudo", str(folder / "predictions"), "--out", str(folder / "pseudo"), "--set", "pseudo.min_area=4"]
     ran = CliRunner().invoke(app, [*words, *(word for path in near for word in ("--near", str(path)))])
     assert ran.exit_code == 0, ran.output
@@ -113,13 +113,13 @@ def test_a_run_with_pseudo_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     known = annotated(tmp_path / "known", True)
     pseudo = pseudo_labelled(tmp_path, known)
     weights = []
-    step = Trainer.training_step
+    step = DetectorModule.training_step
 
-    def noted(self: Trainer, batch: tuple[list[torch.Tensor], list[Target]], index: int) -> torch.Tensor:
+    def noted(self: DetectorModule, batch: tuple[list[torch.Tensor], list[Target]], index: int) -> torch.Tensor:
         weights.append([target["weight"].item() for target in batch[1]])
         return step(self, batch, index)
 
-    monkeypatch.setattr(Trainer, "training_step", noted)
+    monkeypatch.setattr(DetectorModule, "training_step", noted)
     best = fit(RUN, [known, pseudo], tmp_path / "run")
     assert weights == [[1, 1], [1, 1], [1.5, 1.5], [3, 3]]
     provenance = load_checkpoint(best).provenance

@@ -18,7 +18,7 @@ from somaseg.cli.main import app
 from somaseg.config import PostprocessSettings, SegmentSettings, TtaSettings
 from somaseg.errors import InputError
 from somaseg.instances import Instances
-from somaseg.tuning.cross_fitting import Tuned, Tuning, image_weights, summary, tune
+from somaseg.tuning.cross_fitting import Tuning, TuningResult, image_weights, summary, tune
 from somaseg.tuning.report import response_figure, verdict
 from somaseg.tuning.search import Studies
 from somaseg.tuning.trials import Case
@@ -103,7 +103,7 @@ def test_a_sure_gain_is_written(folder):
     assert "The gain is outside the noise." in verdict(tuned)
     assert [file.relative_to(folder).as_posix() for file in files] == ["tuned.yaml", "tuned/tuning.json", "tuned/response.png", "tuned.db"]
     assert all(file.stat().st_size for file in files)
-    assert Tuned.model_validate_json(files[1].read_bytes()) == tuned
+    assert TuningResult.model_validate_json(files[1].read_bytes()) == tuned
     written = yaml.safe_load(files[0].read_text())
     assert written.keys() == {"tta", "postprocess"}
     assert PostprocessSettings.model_validate(written["postprocess"]) == tuned.settings.postprocess

@@ -20,7 +20,7 @@ Pair = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class View:
+class CropView:
     """Where a crop of `size` (height, width) looks: output offset (row, column) from its centre -> `turn` @ offset + `centre`.
 
     `centre` is in pixels of the image, pixel centres lying at +.5; `turn` (2, 2) flips, rotates and resizes.
@@ -37,7 +37,7 @@ class View:
         return int(low[1]), int(low[0]), int(high[1]), int(high[0])
 
 
-def draw_view(scene: Scene, settings: AugmentSettings, random: np.random.Generator) -> View:
+def draw_view(scene: Scene, settings: AugmentSettings, random: np.random.Generator) -> CropView:
     """Draw size, rotation, turn and place."""
     kind = settings.size
     size, half, turn = _zoomed(kind, random) if isinstance(kind, ZoomSettings) else _resized(kind, scene.image.shape, random)
@@ -51,7 +51,7 @@ def draw_view(scene: Scene, settings: AugmentSettings, random: np.random.Generat
     elif settings.turns == "flips":
         turn = turn @ np.diag(random.choice([-1.0, 1.0], size=2))
     place = _near_a_cell if isinstance(kind, ZoomSettings) else _anywhere
-    return View(turn, place(scene, half, random), size)
+    return CropView(turn, place(scene, half, random), size)
 
 
 def _zoomed(settings: ZoomSettings, random: np.random.Generator) -> tuple[mk.Size, Pair, NDArray[np.float64]]:
@@ -89,7 +89,7 @@ def _anywhere(scene: Scene, half: Pair, random: np.random.Generator) -> Pair:
     return np.asarray(half + random.uniform(0, 1, size=2) * (np.array(scene.image.shape) - 2 * half))
 
 
-def look(scene: Scene, offset: tuple[int, int], view: View) -> Scene:
+def look(scene: Scene, offset: tuple[int, int], view: CropView) -> Scene:
     """Draw the crop that a view sees of a scene whose pixel (0, 0) is pixel `offset` (x, y) of the image."""
     shift = np.array([offset[1], offset[0]], float)
     size = np.array(view.size)

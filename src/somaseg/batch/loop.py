@@ -16,7 +16,7 @@ from somaseg.errors import InputError, MissingExtraError
 from somaseg.images.read import find_images, image_stem
 
 
-class Done(NamedTuple):
+class ImageDone(NamedTuple):
     """An image with results: its name in them, its page in a stack, and whether they were made before."""
 
     name: str
@@ -25,7 +25,7 @@ class Done(NamedTuple):
 
 
 @dataclass
-class Gathered:
+class LoopResult:
     """What a run went through.
 
     Attributes:
@@ -33,7 +33,7 @@ class Gathered:
         failures: what went wrong, by image file.
     """
 
-    images: list[tuple[Path, Done]] = field(default_factory=list)
+    images: list[tuple[Path, ImageDone]] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -83,7 +83,7 @@ class Names:
         self._taken.add(name)
 
 
-def go_through(files: Sequence[Path], work: Callable[[Path], Iterable[Done]], console: Console | None = None) -> Gathered:
+def go_through(files: Sequence[Path], work: Callable[[Path], Iterable[ImageDone]], console: Console | None = None) -> LoopResult:
     """Do the work of each image file; what it cannot do is noted, and the others go on.
 
     Args:
@@ -91,7 +91,7 @@ def go_through(files: Sequence[Path], work: Callable[[Path], Iterable[Done]], co
         work: makes the results of the images of a file, one after the other.
         console: where to show a progress bar; None shows none.
     """
-    gathered = Gathered()
+    gathered = LoopResult()
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=console is None) as bar:
         task = bar.add_task("", total=len(files))

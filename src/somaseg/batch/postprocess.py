@@ -9,20 +9,20 @@ from typing import Any
 from numpy.typing import NDArray
 from rich.console import Console
 
-from somaseg.batch.loop import Done, check_submission, go_through
+from somaseg.batch.loop import ImageDone, check_submission, go_through
 from somaseg.batch.prediction_file import load_prediction
 from somaseg.batch.result_folder import ResultFolder
-from somaseg.batch.saved_runs import Members, SavedRuns, about_models, check_other_folder, is_still
+from somaseg.batch.saved_runs import ImagePredictions, SavedRuns, about_models, check_other_folder, is_still
 from somaseg.batch.summary import RunSummary
 from somaseg.errors import InputError, MissingExtraError
 from somaseg.fusion.methods import Method
 from somaseg.images.read import Frame, read_frames
 
 
-def run(
+def postprocess_folder(
     runs: SavedRuns, out: Path, method: Method, kaggle: Path | None = None, overlay: bool = True, console: Console | None = None
 ) -> RunSummary:
-    """Make cells of saved predictions and write what `somaseg.batch.segment.run` writes, with the same rules for what was done before.
+    """Make cells of saved predictions and write what `segment_folder` does, with the same rules for what was done before.
 
     A picture is drawn where the image file is still what the prediction was made from; where it is not, a warning says so.
 
@@ -39,7 +39,7 @@ def run(
     """
     begin = time.perf_counter()
     check_other_folder(runs, out)
-    by_file: dict[Path, list[Members]] = defaultdict(list)
+    by_file: dict[Path, list[ImagePredictions]] = defaultdict(list)
     for members in runs.images:
         by_file[Path(members.origins[0].file)].append(members)
     if kaggle is not None:
@@ -50,7 +50,7 @@ def run(
     return results.finish(gathered, runs.classes, about_models(runs), kaggle, begin)
 
 
-def _cells_of_file(path: Path, images: Sequence[Members], results: ResultFolder) -> Iterator[Done]:
+def _cells_of_file(path: Path, images: Sequence[ImagePredictions], results: ResultFolder) -> Iterator[ImageDone]:
     """Results of the images of a file, page by page."""
     has_image = results.overlay and is_still(path, images[0].origins[0].sha256)
     frames = read_frames(path) if has_image else iter(())
@@ -63,7 +63,7 @@ def _cells_of_file(path: Path, images: Sequence[Members], results: ResultFolder)
         if not done:
             image = _page(frames, page)
             results.add(name, [load_prediction(file) for file in members.files], image, begin)
-        yield Done(name, page, done)
+        yield ImageDone(name, page, done)
 
 
 def _page(frames: Iterator[Frame], page: int | None) -> NDArray[Any] | None:

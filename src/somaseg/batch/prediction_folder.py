@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from numpy.typing import NDArray
 
-from somaseg.batch.loop import Gathered, Names
+from somaseg.batch.loop import LoopResult, Names
 from somaseg.batch.prediction_file import SUFFIX, Origin, SavedPrediction, load_origin, save_prediction
 from somaseg.batch.summary import RunSummary
 from somaseg.errors import InputError
@@ -38,7 +38,7 @@ class PredictionFolder:
         origin = saved.origin.model_copy(update={"seconds": round(time.perf_counter() - begin, 4)})
         save_prediction(self._file(name), SavedPrediction(saved.prediction, origin))
 
-    def finish(self, gathered: Gathered, about: Mapping[str, Any], begin: float) -> RunSummary:
+    def finish(self, gathered: LoopResult, about: Mapping[str, Any], begin: float) -> RunSummary:
         """Write `run.json`.
 
         Args:

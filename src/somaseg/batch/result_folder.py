@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 from numpy.typing import NDArray
 
-from somaseg.batch.loop import Gathered, Names
+from somaseg.batch.loop import LoopResult, Names
 from somaseg.batch.prediction_file import Origin, SavedPrediction
 from somaseg.batch.summary import RunSummary
 from somaseg.errors import InputError
@@ -51,7 +51,7 @@ class ResultFolder:
         """Whether all files of an image are there and were made from the same things; without an image there is no picture."""
         document = self._document(name)
         files = [self._labels(name), *([self._overlay(name)] if self.overlay and has_image else [])]
-        return document is not None and document["info"]["made_from"] == self._made_from(origins) and all(file.exists() for file in files)
+        return document is not None and document["info"]["made_from"] == self._result_key(origins) and all(file.exists() for file in files)
 
     def add(self, name: str, members: Sequence[SavedPrediction], image: NDArray[Any] | None, begin: float) -> None:
         """Make the cells of an image and write all its files.
@@ -72,12 +72,14 @@ class ResultFolder:
         write_atomic(self._labels(name), labels)
         if self.overlay and image is not None:
             write_atomic(self._overlay(name), overlay_png(to_grey(image), cells))
-        info = {"made_from": self._made_from(origins), "seconds": seconds, "steps": steps, "warnings": warnings}
+        info = {"made_from": self._result_key(origins), "seconds": seconds, "steps": steps, "warnings": warnings}
         info |= {"source": str(Path(origins[0].file).resolve()), "label_pixels_lost": lost}
         document = export.coco_document(cells, Path(origins[0].file).name, origins[0].page, origins[0].pixel_size)
         write_atomic(self._coco(name), orjson.dumps({"info": info, **document}))
 
-    def finish(self, gathered: Gathered, classes: Sequence[str], about: Mapping[str, Any], kaggle: Path | None, begin: float) -> RunSummary:
+    def finish(
+        self, gathered: LoopResult, classes: Sequence[str], about: Mapping[str, Any], kaggle: Path | None, begin: float
+    ) -> RunSummary:
         """Make the files of the whole run from those of its images, which are read one at a time.
 
         Args:
@@ -123,7 +125,7 @@ class ResultFolder:
         write_atomic(self.out / "run.json", orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
         return RunSummary(self.out, len(names), gathered.skipped, of_class, gathered.failures, warnings, seconds)
 
-    def _made_from(self, origins: Sequence[Origin]) -> dict[str, Any]:
+    def _result_key(self, origins: Sequence[Origin]) -> dict[str, Any]:
         keys = [origin.key() for origin in origins]
         return {"predictions": keys, "settings": self.method.settings, "somaseg": version("somaseg")}
 

@@ -17,7 +17,7 @@ S = TypeVar("S", bound=SegmentSettings)
 
 
 @dataclass(frozen=True)
-class Members:
+class ImagePredictions:
     """The predictions of one image: a file a model, and what each was made from."""
 
     files: tuple[Path, ...]
@@ -35,7 +35,7 @@ class SavedRuns:
     """
 
     folders: tuple[Path, ...]
-    images: tuple[Members, ...]
+    images: tuple[ImagePredictions, ...]
     failures: dict[str, str]
 
     @property
@@ -90,7 +90,7 @@ def read_runs(folders: Sequence[str | Path]) -> SavedRuns:
     images, failures = [], {}
     for files in paired_files(folders).values():
         try:
-            members = Members(files, tuple(load_origin(file) for file in files))
+            members = ImagePredictions(files, tuple(load_origin(file) for file in files))
         except InputError as error:
             failures[str(files[0])] = str(error)
             continue
@@ -128,7 +128,7 @@ def is_still(path: Path, sha256: str) -> bool:
         return False
 
 
-def _check_same_image(members: Members) -> None:
+def _check_same_image(members: ImagePredictions) -> None:
     first = members.origins[0]
     for file, origin in zip(members.files, members.origins, strict=True):
         if (origin.sha256, origin.page) != (first.sha256, first.page):
@@ -138,7 +138,7 @@ def _check_same_image(members: Members) -> None:
             )
 
 
-def _check_same_models(members: Members, first: Members) -> None:
+def _check_same_models(members: ImagePredictions, first: ImagePredictions) -> None:
     for file, origin, other_file, other in zip(members.files, members.origins, first.files, first.origins, strict=True):
         if (origin.weights_sha256, origin.tta) != (other.weights_sha256, other.tta):
             raise InputError(

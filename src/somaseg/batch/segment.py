@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 from rich.console import Console
 
-from somaseg.batch.loop import Done, Names, check_out, check_submission, go_through, images_outside
+from somaseg.batch.loop import ImageDone, Names, check_out, check_submission, go_through, images_outside
 from somaseg.batch.prediction_file import Origin, SavedPrediction
 from somaseg.batch.prediction_folder import PredictionFolder
 from somaseg.batch.result_folder import ResultFolder
@@ -46,7 +46,7 @@ class Segmenter(Protocol):
         """Raw detections of an image (H, W) or (H, W, C)."""
 
 
-class Folder(Protocol):
+class RunFolder(Protocol):
     """Where the run puts what it makes of an image."""
 
     @property
@@ -60,7 +60,7 @@ class Folder(Protocol):
         """Make and write an image's files."""
 
 
-def run(
+def segment_folder(
     paths: Sequence[str | Path],
     out: Path,
     segmenter: Segmenter,
@@ -99,11 +99,11 @@ def run(
     return results.finish(gathered, segmenter.classes, about, kaggle, begin)
 
 
-def predict(paths: Sequence[str | Path], out: Path, segmenter: Segmenter, console: Console | None = None) -> RunSummary:
+def predict_folder(paths: Sequence[str | Path], out: Path, segmenter: Segmenter, console: Console | None = None) -> RunSummary:
     """Save the raw prediction of each image as soon as it is made, for `postprocess` and `fuse`.
 
     What was predicted before from the same content, with the same weights, views and version of somaseg is skipped; failures
-    are handled as in `run`.
+    are handled as in `segment_folder`.
 
     Args:
         paths: files, folders (searched recursively) and globs; what lies in `out` is left aside.
@@ -123,7 +123,7 @@ def predict(paths: Sequence[str | Path], out: Path, segmenter: Segmenter, consol
     return folder.finish(gathered, about, begin)
 
 
-def _predict_file(path: Path, folder: Folder, segmenter: Segmenter) -> Iterator[Done]:
+def _predict_file(path: Path, folder: RunFolder, segmenter: Segmenter) -> Iterator[ImageDone]:
     """Predict the images of a file, and have the folder keep what comes of each."""
     about = segmenter.about
     origin = Origin(
@@ -140,7 +140,7 @@ def _predict_file(path: Path, folder: Folder, segmenter: Segmenter) -> Iterator[
     name = folder.names.find(path, None)
     if folder.is_done(name, [origin]):
         folder.names.take(name)
-        yield Done(name, None, True)
+        yield ImageDone(name, None, True)
         return
     begin = time.perf_counter()
     for frame in read_frames(path):
@@ -155,5 +155,5 @@ def _predict_file(path: Path, folder: Folder, segmenter: Segmenter) -> Iterator[
                 prediction = segmenter.predict(frame.array)
             told = {"page": frame.page, "pixel_size": frame.pixel_size, "warnings": tuple(str(w.message) for w in caught)}
             folder.add(name, [SavedPrediction(prediction, origin.model_copy(update=told))], frame.array, begin)
-        yield Done(name, frame.page, done)
+        yield ImageDone(name, frame.page, done)
         begin = time.perf_counter()

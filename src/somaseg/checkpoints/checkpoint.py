@@ -36,7 +36,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class About:
+class CheckpointHeader:
     """What a file says of its model, without the weights.
 
     Attributes:
@@ -71,7 +71,7 @@ def _stored(tensor: Tensor, precision: Precision) -> Tensor:
     return tensor.contiguous()
 
 
-def read_about(path: Path) -> About:
+def read_about(path: Path) -> CheckpointHeader:
     """Read settings, provenance and shapes of what `save_checkpoint` wrote, and no weights.
 
     Raises:
@@ -96,7 +96,7 @@ def read_about(path: Path) -> About:
         config, provenance = Config.model_validate(about["config"]), dict(about["provenance"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: its settings are not those of this version of somaseg: {error}") from error
-    return About(config, provenance, shapes, types)
+    return CheckpointHeader(config, provenance, shapes, types)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -17,7 +17,7 @@ SCORE_DEVIATION, MASK_DEVIATION = 0.01, 0.001
 
 
 @dataclass(frozen=True)
-class Adapted:
+class AdaptedWeights:
     """Weights for other classes.
 
     Attributes:
@@ -51,7 +51,7 @@ def adapt_classes(
     classes: Sequence[str],
     mapping: Mapping[str, str] | None = None,
     seed: int = 0,
-) -> Adapted:
+) -> AdaptedWeights:
     """Weights of a detector for other classes: rows go by the classes' names, the background keeps its row.
 
     Names are compared by their letters and digits, so "SH-SY5Y" is "shsy5y".
@@ -94,7 +94,7 @@ def adapt_classes(
             filled[-1] = tensor[-1]
         result[name] = filled.to(tensor.dtype)
     sources = list(source_classes or ())
-    return Adapted(
+    return AdaptedWeights(
         result,
         {name: sources[row] for name, row in zip(classes, rows, strict=True) if row is not None},
         tuple(name for name, row in zip(classes, rows, strict=True) if row is None),

@@ -9,7 +9,7 @@ import torch
 from rich.table import Table
 from rich.text import Text
 
-from somaseg.checkpoints.checkpoint import About, load_checkpoint, read_about
+from somaseg.checkpoints.checkpoint import CheckpointHeader, load_checkpoint, read_about
 from somaseg.checkpoints.names import known_hash
 from somaseg.config import InputSettings, ModelSettings, ResNeXtSettings
 from somaseg.errors import InputError
@@ -31,7 +31,7 @@ def info(path: Path) -> Table:
     return table
 
 
-def facts(about: About, sha256: str) -> dict[str, str]:
+def facts(about: CheckpointHeader, sha256: str) -> dict[str, str]:
     """What `info` shows, in words."""
     model, thresholds = about.config.model, about.config.postprocess
     count = sum(math.prod(shape) for shape in about.shapes.values())

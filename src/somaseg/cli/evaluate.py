@@ -61,7 +61,7 @@ def compare(
     from somaseg.annotations.read import read_annotations
     from somaseg.evaluation import compare as stage
 
-    look = stage.Look(iou, colour.value, steps, None if zoom is None else stage.parse_zoom(zoom))
+    look = stage.PictureSettings(iou, colour.value, steps, None if zoom is None else stage.parse_zoom(zoom))
     samples = read_annotations(truth, images)
     found = stage.read_results(results, truth, samples, settings_file, assignments or [])
     compared = stage.compare(samples, found, out, look, worst, chosen or [])
@@ -95,12 +95,12 @@ def tune(
 ) -> None:
     """Choose thresholds on annotated images that the models were not trained on, and score them on images they were not chosen on."""
     from somaseg.batch.saved_runs import read_runs
-    from somaseg.tuning.report import score_table, threshold_table, verdict
+    from somaseg.tuning.report import threshold_table, tuning_table, verdict
     from somaseg.tuning.tune import tune_runs
 
     runs = read_runs(predictions)
     start = runs.settings(settings_file, assignments or [])
     tuned, files = tune_runs(runs, truth, start, out, study, report, trials, folds, seed, find_groups, force, processes, console)
-    console.print(threshold_table(tuned), score_table(tuned))
+    console.print(threshold_table(tuned), tuning_table(tuned))
     say(verdict(tuned))
     wrote(*files)

@@ -20,14 +20,14 @@ def segment(
     assignments: Assignments = None,
 ) -> None:
     """Find the cells of images; a second run goes on where the first one stopped."""
-    from somaseg.batch.segment import run
+    from somaseg.batch.segment import segment_folder
     from somaseg.config import SegmentSettings, override, update
     from somaseg.inference.segmenter import load
 
     segmenter = load(weights)
     settings = override(update(SegmentSettings(postprocess=segmenter.settings), settings_file), assignments or [])
     segmenter.tta = settings.tta
-    finish(run(paths, out, segmenter, settings.postprocess, kaggle, overlay, console))
+    finish(segment_folder(paths, out, segmenter, settings.postprocess, kaggle, overlay, console))
 
 
 @app.command()
@@ -40,13 +40,13 @@ def predict(
     ] = None,
 ) -> None:
     """Save what the network says of images, before any threshold, for `postprocess` and `fuse`; a second run goes on."""
-    from somaseg.batch.segment import predict
+    from somaseg.batch.segment import predict_folder
     from somaseg.config import PredictSettings, override
     from somaseg.inference.segmenter import load
 
     segmenter = load(weights)
     segmenter.tta = override(PredictSettings(), assignments or []).tta
-    finish(predict(paths, out, segmenter, console))
+    finish(predict_folder(paths, out, segmenter, console))
 
 
 @app.command()
@@ -59,13 +59,13 @@ def postprocess(
     assignments: Assignments = None,
 ) -> None:
     """Make cells of saved predictions, as `segment` does."""
-    from somaseg.batch.postprocess import run
+    from somaseg.batch.postprocess import postprocess_folder
     from somaseg.batch.saved_runs import read_runs
     from somaseg.fusion.methods import single
 
     runs = read_runs([predictions])
     settings = runs.settings(settings_file, assignments or [])
-    finish(run(runs, out, single(settings.postprocess, runs.classes), kaggle, overlay, console))
+    finish(postprocess_folder(runs, out, single(settings.postprocess, runs.classes), kaggle, overlay, console))
 
 
 @app.command()
@@ -80,10 +80,10 @@ def fuse(
     assignments: Assignments = None,
 ) -> None:
     """Make cells of the saved predictions of several models; thresholds come from the first unless they are set."""
-    from somaseg.batch.postprocess import run
+    from somaseg.batch.postprocess import postprocess_folder
     from somaseg.batch.saved_runs import read_runs
     from somaseg.fusion.methods import fused
 
     runs = read_runs(predictions)
     settings = runs.settings(settings_file, assignments or [])
-    finish(run(runs, out, fused(settings.fuse, settings.postprocess, runs.classes), kaggle, overlay, console))
+    finish(postprocess_folder(runs, out, fused(settings.fuse, settings.postprocess, runs.classes), kaggle, overlay, console))

@@ -41,10 +41,10 @@ def finetune(
 ) -> None:
     """Train weights further on a few images; they are kept only if they score higher on images held out, else the exit code is 1."""
     from somaseg.training import finetune as stage
-    from somaseg.training.finetune_report import score_table, verdict
+    from somaseg.training.finetune_report import gain_table, verdict
 
     result, path = stage.finetune(data, out, weights, assignments or [], console)
-    console.print(score_table(result))
+    console.print(gain_table(result))
     for text in result.notes:
         note(text)
     console.print(verdict(result, str(path)), markup=False, highlight=False, soft_wrap=True)
@@ -72,12 +72,12 @@ def pseudo(
     from somaseg.batch.saved_runs import read_runs
     from somaseg.config import PseudoRunSettings
     from somaseg.pseudolabels.groups import read_annotated
-    from somaseg.pseudolabels.pseudo import run
+    from somaseg.pseudolabels.pseudo import label_folder
 
     runs = read_runs(predictions)
     settings = runs.settings_of(PseudoRunSettings, settings_file, assignments or [])
     annotated = None if near is None else read_annotated(near)
-    summary = run(runs, out, settings, annotated, images, console)
+    summary = label_folder(runs, out, settings, annotated, images, console)
     console.print(summary.table())
     finish(summary)
 
@@ -98,14 +98,14 @@ def rounds(
     """Train members, label unlabelled images with them, and train them on, round by round; exit code 1 when a task fails."""
     from somaseg.config import RoundsSettings, load_settings, override
     from somaseg.rounds.report import plan_table
-    from somaseg.rounds.rounds import run
+    from somaseg.rounds.rounds import run_rounds
     from somaseg.rounds.state import Rounds
 
     opened = Rounds(override(load_settings(RoundsSettings, config), assignments or []), out, ray)
     if dry:
         console.print(plan_table(opened.rows()))
         return
-    failures = run(opened, console, stage)
+    failures = run_rounds(opened, console, stage)
     console.print(plan_table(opened.rows()))
     for name, reason in failures.items():
         say(f"failed: {name}: {reason}")

@@ -19,7 +19,7 @@ from somaseg.config.model import (
 )
 from somaseg.config.postprocess import PostprocessSettings
 from somaseg.config.pseudo import PseudoSettings
-from somaseg.config.rounds import MemberSettings, Needs, RoundsSettings
+from somaseg.config.rounds import MemberSettings, RoundsSettings, TaskNeeds
 from somaseg.config.training import (
     AdamWSettings,
     AugmentSettings,
@@ -88,7 +88,6 @@ __all__ = [
     "MemberSettings",
     "ModelSettings",
     "MultiStepSchedule",
-    "Needs",
     "PasteSettings",
     "PostprocessSettings",
     "PredictSettings",
@@ -101,6 +100,7 @@ __all__ = [
     "SegmentSettings",
     "Settings",
     "SgdSettings",
+    "TaskNeeds",
     "TimmSettings",
     "TrainSettings",
     "TtaSettings",

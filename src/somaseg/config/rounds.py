@@ -14,7 +14,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
 """Of a member, and of its folders."""
 
 
-class Needs(Settings):
+class TaskNeeds(Settings):
     """What a task needs while it runs.
 
     Attributes:
@@ -76,8 +76,8 @@ class RoundsSettings(Settings):
     pseudo: PseudoSettings = PseudoSettings()
     finetune: tuple[str, ...] = ()
     type_weights: dict[str, Annotated[float, Field(gt=0)]] = {}
-    train_needs: Needs = Needs()
-    predict_needs: Needs = Needs()
+    train_needs: TaskNeeds = TaskNeeds()
+    predict_needs: TaskNeeds = TaskNeeds()
     shards: int = Field(default=1, ge=1)
     seconds_per_step: float | None = Field(default=None, gt=0)
     seconds_per_image: float | None = Field(default=None, gt=0)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from somaseg.evaluation.matching import Comparison, Result
+from somaseg.evaluation.matching import Comparison, Record
 
 FOUND_IOU = 0.5
 
@@ -42,7 +42,7 @@ class ImageCells:
         return 2 * self.found / (self.true + self.predicted) if self.true + self.predicted else 1.0
 
 
-class CellScores(Result):
+class CellScores(Record):
     """The cells of a set of images.
 
     Attributes:

@@ -11,7 +11,7 @@ import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 
-from somaseg.evaluation.matching import Result
+from somaseg.evaluation.matching import Record
 from somaseg.instances import Instances
 
 MAX_DETECTIONS = 2000
@@ -27,14 +27,14 @@ AREA_BINS: dict[str, tuple[float, float]] = {
 """Mask areas in pixels: COCO's bins, and those of LIVECell (Edlund et al. 2021), made for cells."""
 
 
-class AreaAp(Result):
+class AreaAp(Record):
     """AP and AR over IoU .50:.05:.95 of the true cells of one area bin; None where there is no such cell."""
 
     ap: float | None
     ar: float | None
 
 
-class Ap(Result):
+class Ap(Record):
     """COCO mask AP of one set of images; None where there is no true cell.
 
     Attributes:
@@ -52,7 +52,7 @@ class Ap(Result):
     by_area: dict[str, AreaAp]
 
 
-class CocoAp(Result):
+class CocoAp(Record):
     """COCO mask AP of all cells in one ranking whatever their type, and within each cell type.
 
     Attributes:

@@ -16,7 +16,7 @@ from somaseg.config import PostprocessSettings
 from somaseg.errors import InputError
 from somaseg.evaluation import panels as pictures
 from somaseg.evaluation.evaluate import check_paired, predicted, read_predictions
-from somaseg.evaluation.panels import Judged, Part
+from somaseg.evaluation.panels import JudgedCells, Part
 from somaseg.fusion.methods import single
 from somaseg.images.normalize import to_grey
 from somaseg.images.read import read_image
@@ -24,7 +24,7 @@ from somaseg.instances import Instances
 
 
 @dataclass(frozen=True)
-class Look:
+class PictureSettings:
     """What pictures show.
 
     Attributes:
@@ -45,7 +45,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Result:
+class Side:
     """What one side found.
 
     Attributes:
@@ -64,7 +64,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Compared:
+class ImagePictures:
     """An image with pictures.
 
     Attributes:
@@ -76,13 +76,13 @@ class Compared:
 
     name: str
     true: int
-    judged: tuple[Judged, ...]
+    judged: tuple[JudgedCells, ...]
     files: tuple[Path, ...]
 
 
 def read_results(
     paths: Sequence[Path], truth: Path, samples: Sequence[Sample], settings_file: Path | None = None, assignments: Sequence[str] = ()
-) -> list[Result]:
+) -> list[Side]:
     """Read what is compared.
 
     Args:
@@ -107,15 +107,15 @@ def read_results(
             result, others = _from_predictions(name, path, samples, settings_file, assignments)
         else:
             cells, others = read_predictions(path, samples)
-            result = Result(name, cells)
+            result = Side(name, cells)
         check_paired(path, result.cells, others, truth, samples)
         results.append(result)
     return results
 
 
 def compare(
-    samples: Sequence[Sample], results: Sequence[Result], out: Path, look: Look, worst: int = 6, chosen: Sequence[str] = ()
-) -> list[Compared]:
+    samples: Sequence[Sample], results: Sequence[Side], out: Path, look: PictureSettings, worst: int = 6, chosen: Sequence[str] = ()
+) -> list[ImagePictures]:
     """Write pictures of some images into a folder, DIR/NUMBER_IMAGE.png, the worst image first.
 
     Args:
@@ -147,11 +147,11 @@ def compare(
         for kind, picture in _pictures(sample, judged[sample.name], results, look):
             files.append(out / f"{number:02d}_{sample.name.replace('/', '_')}{kind}.png")
             picture.save(files[-1], compress_level=1)
-        compared.append(Compared(sample.name, len(sample.instances), judged[sample.name], tuple(files)))
+        compared.append(ImagePictures(sample.name, len(sample.instances), judged[sample.name], tuple(files)))
     return compared
 
 
-def table(compared: Sequence[Compared], iou: float) -> Table:
+def table(compared: Sequence[ImagePictures], iou: float) -> Table:
     """A line for each image and result."""
     shown = Table(title=f"Worst image first; hits, misses and false alarms at IoU above {iou:g}", title_justify="left")
     for name in ("image", "result"):
@@ -177,7 +177,7 @@ def parse_zoom(text: str) -> Part:
 
 def _from_predictions(
     name: str, path: Path, samples: Sequence[Sample], settings_file: Path | None, assignments: Sequence[str]
-) -> tuple[Result, tuple[str, ...]]:
+) -> tuple[Side, tuple[str, ...]]:
     """The result of saved predictions, and the names of images that are not among `samples`."""
     runs = read_runs([path])
     settings = runs.settings(settings_file, assignments).postprocess
@@ -190,10 +190,12 @@ def _from_predictions(
             saved = load_prediction(files[image])
             cells[image], _ = method.cells([saved.prediction])
             notes += [f"{name}: {image}: {warning}" for warning in saved.origin.warnings]
-    return Result(name, cells, files, settings, tuple(notes)), tuple(image for image in files if image not in known)
+    return Side(name, cells, files, settings, tuple(notes)), tuple(image for image in files if image not in known)
 
 
-def _pictures(sample: Sample, judged: Sequence[Judged], results: Sequence[Result], look: Look) -> Iterator[tuple[str, Image.Image]]:
+def _pictures(
+    sample: Sample, judged: Sequence[JudgedCells], results: Sequence[Side], look: PictureSettings
+) -> Iterator[tuple[str, Image.Image]]:
     """Each picture of an image, and what its name ends in."""
     truth = sample.instances
     grey = to_grey(read_image(sample.image).array)

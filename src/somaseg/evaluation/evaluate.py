@@ -16,7 +16,7 @@ from somaseg.errors import InputError
 from somaseg.evaluation.cell_scores import CellScores, cell_scores, image_cells
 from somaseg.evaluation.coco_ap import CocoAp, coco_ap
 from somaseg.evaluation.map_iou import MapIou, summarise
-from somaseg.evaluation.matching import Result, compare, comparison_counts, precision
+from somaseg.evaluation.matching import Record, compare_cells, comparison_counts, precision
 from somaseg.evaluation.report import precision_figure
 from somaseg.instances import Instances
 
@@ -24,7 +24,7 @@ UNKNOWN_TYPE = "unknown"
 """The cell type of a true image that has neither a cell type nor cells."""
 
 
-class ImageScore(Result):
+class ImageScore(Record):
     """The scores of one image, a row of `images.csv`.
 
     Attributes:
@@ -48,7 +48,7 @@ class ImageScore(Result):
     found: int
 
 
-class Evaluation(Result):
+class Evaluation(Record):
     """Everything that `somaseg evaluate` finds.
 
     Attributes:
@@ -112,7 +112,7 @@ def score_samples(
     types = [sample.cell_type or UNKNOWN_TYPE for sample in samples]
     rows, table, cells = [], [], []
     for sample, cell_type, (pred, truth) in zip(samples, types, pairs, strict=True):
-        comparison = compare(pred, truth)
+        comparison = compare_cells(pred, truth)
         table.append(precision(*comparison_counts(comparison)))
         cells.append(image_cells(comparison))
         rows.append(

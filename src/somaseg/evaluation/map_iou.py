@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from somaseg.errors import InputError
-from somaseg.evaluation.matching import THRESHOLDS, Result, match_counts, precision
+from somaseg.evaluation.matching import THRESHOLDS, Record, match_counts, precision
 from somaseg.instances import Instances
 
 FULL_SET_IMAGES = {"shsy5y": 155, "astro": 131, "cort": 320}
@@ -26,7 +26,7 @@ def image_map_iou(pred: Instances, truth: Instances) -> float:
     return float(precision(*match_counts(pred, truth)).mean())
 
 
-class Score(Result):
+class Score(Record):
     """`map_iou` over a set of images.
 
     Attributes:
@@ -44,7 +44,7 @@ class Score(Result):
     by_threshold: tuple[float, ...]
 
 
-class MapIou(Result):
+class MapIou(Record):
     """`map_iou` of a set of images, as a whole and by cell type.
 
     Attributes:

@@ -20,7 +20,7 @@ THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 Counts = NDArray[np.int64]
 
 
-class Result(BaseModel):
+class Record(BaseModel):
     """A result that cannot be changed and writes itself as JSON (`model_dump_json`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,7 +51,7 @@ class Comparison:
         return ratio
 
 
-def compare(pred: Instances, truth: Instances) -> Comparison:
+def compare_cells(pred: Instances, truth: Instances) -> Comparison:
     """Find the overlaps of predicted and true cells of one image.
 
     Raises:
@@ -71,7 +71,7 @@ def compare(pred: Instances, truth: Instances) -> Comparison:
 
 def match_counts(pred: Instances, truth: Instances, thresholds: Sequence[float] = THRESHOLDS) -> tuple[Counts, Counts, Counts]:
     """True positives, false positives and false negatives at each IoU threshold; three int64 arrays (T,)."""
-    return comparison_counts(compare(pred, truth), thresholds)
+    return comparison_counts(compare_cells(pred, truth), thresholds)
 
 
 def comparison_counts(comparison: Comparison, thresholds: Sequence[float] = THRESHOLDS) -> tuple[Counts, Counts, Counts]:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from somaseg.config import PostprocessSettings
 from somaseg.errors import InputError
-from somaseg.evaluation.matching import Comparison, compare, comparison_counts, partners, precision
+from somaseg.evaluation.matching import Comparison, compare_cells, comparison_counts, partners, precision
 from somaseg.export.overlay import outlines, stretched
 from somaseg.instances import Instances, Prediction
 from somaseg.postprocessing import pieces as mask_pieces
@@ -55,7 +55,7 @@ class Panel:
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class JudgedCells:
     """The cells that a result has in one image, beside the truth.
 
     Attributes:
@@ -81,17 +81,17 @@ class Judged:
         return len(self.cells) - self.hits
 
 
-def judge(name: str, cells: Instances, truth: Instances, iou: float) -> Judged:
+def judge(name: str, cells: Instances, truth: Instances, iou: float) -> JudgedCells:
     """Match cells with true ones, one to one and as many as possible, by mask IoU strictly above `iou`; nothing is trimmed before.
 
     Raises:
         InputError: when the two are not of one image size.
     """
-    comparison = compare(cells, truth)
-    return Judged(name, cells, partners(comparison, iou), float(precision(*comparison_counts(comparison)).mean()))
+    comparison = compare_cells(cells, truth)
+    return JudgedCells(name, cells, partners(comparison, iou), float(precision(*comparison_counts(comparison)).mean()))
 
 
-def outcome_panels(truth: Instances, results: Sequence[Judged]) -> list[Panel]:
+def outcome_panels(truth: Instances, results: Sequence[JudgedCells]) -> list[Panel]:
     """The truth, by how many results hit each cell, and each result with its hits and false alarms."""
     panels = [_truth_panel(truth, results)]
     for result in results:
@@ -100,7 +100,7 @@ def outcome_panels(truth: Instances, results: Sequence[Judged]) -> list[Panel]:
     return panels
 
 
-def score_panels(truth: Instances, results: Sequence[Judged]) -> list[Panel]:
+def score_panels(truth: Instances, results: Sequence[JudgedCells]) -> list[Panel]:
     """The truth, and each result with its cells coloured by score, the best on top."""
     panels = [Panel("truth", f"{len(truth)} cells", truth, _palette(PLAIN)[np.zeros(len(truth), np.int64)])]
     for result in results:
@@ -181,7 +181,7 @@ def sheet(
     return full
 
 
-def _truth_panel(truth: Instances, results: Sequence[Judged]) -> Panel:
+def _truth_panel(truth: Instances, results: Sequence[JudgedCells]) -> Panel:
     found = np.zeros(len(truth), np.int64)
     for result in results:
         found[result.partners[result.partners >= 0]] += 1
@@ -192,13 +192,13 @@ def _truth_panel(truth: Instances, results: Sequence[Judged]) -> Panel:
     return Panel("truth", f"{len(truth)} cells: {detail}", truth[order], _palette(HIT, PARTLY, MISS)[group[order]])
 
 
-def _numbers(result: Judged) -> str:
+def _numbers(result: JudgedCells) -> str:
     return f"{len(result.cells)} cells: {result.hits} hits, {result.false_alarms} false alarms; map_iou {result.map_iou:.3f}"
 
 
 def _step_panel(name: str, gone: Candidates, changed: Candidates, missed: Instances, settings: PostprocessSettings, iou: float) -> Panel:
     removed = (STEPS["paste"](gone, settings) if gone.pixels is None else gone).to_instances()
-    comparison = compare(removed, missed)
+    comparison = compare_cells(removed, missed)
     lost = _hits_any(comparison, iou)
     words = [f"{len(gone)} removed"] if len(gone) else []
     if lost.any():

@@ -9,8 +9,8 @@ from somaseg.classes import by_class
 from somaseg.config.fusion import FuseMethod, FuseSettings
 from somaseg.config.postprocess import PostprocessSettings, StepName
 from somaseg.errors import InputError
+from somaseg.fusion.cascade_screening import cascade_screening
 from somaseg.fusion.pool import Pool, pool
-from somaseg.fusion.screening import cascade_screening
 from somaseg.fusion.weighted_boxes import weighted_boxes
 from somaseg.instances import Instances, Prediction
 from somaseg.masks.pairs import box_pairs, greedy, mask_pairs
@@ -97,12 +97,12 @@ def rescored(members: Sequence[Candidates], settings: FuseSettings) -> list[Cand
     return ranked
 
 
-def nms(pool: Pool, iou: float) -> Candidates:
+def nms_fusion(pool: Pool, iou: float) -> Candidates:
     """Of two candidates of any model whose boxes have an IoU above `iou` the one that comes later in the pool goes."""
     return pool.cells[greedy(len(pool.cells), box_pairs(pool.cells.boxes, iou))]
 
 
-def mask_nms(pool: Pool, iou: float) -> Candidates:
+def mask_nms_fusion(pool: Pool, iou: float) -> Candidates:
     """Of two cells of any model whose masks have an IoU above `iou` the one that comes later in the pool goes."""
     pixels = pool.cells.pasted
     return pool.cells[greedy(len(pool.cells), mask_pairs(pixels.crops, pixels.boxes, iou))]
@@ -110,7 +110,7 @@ def mask_nms(pool: Pool, iou: float) -> Candidates:
 
 METHODS: dict[FuseMethod, Callable[[Pool, FuseSettings], Candidates]] = {
     "screening": lambda pool, settings: cascade_screening(pool, settings.support_iou, settings.nms_iou),
-    "nms": lambda pool, settings: nms(pool, settings.nms_iou),
-    "mask_nms": lambda pool, settings: mask_nms(pool, settings.nms_iou),
+    "nms": lambda pool, settings: nms_fusion(pool, settings.nms_iou),
+    "mask_nms": lambda pool, settings: mask_nms_fusion(pool, settings.nms_iou),
     "weighted": lambda pool, settings: weighted_boxes(pool, settings.box_iou),
 }

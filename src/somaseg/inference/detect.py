@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from somaseg.inference.detections import Detections, screen
+from somaseg.inference.detections import Detections, select
 from somaseg.instances import Prediction
 from somaseg.models import boxes as bx
 from somaseg.models.cascade import Detector
@@ -39,7 +39,7 @@ def detect(detector: Detector[NDArray[Any]], images: Sequence[NDArray[Any]], bf1
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         features = detector.features(images)
         proposals = [boxes for boxes, _ in detector.propose(features)]
-        found = [screen(b, p, size, cfg) for (b, p), size in zip(detector.refine(features, proposals), sizes, strict=True)]
+        found = [select(b, p, size, cfg) for (b, p), size in zip(detector.refine(features, proposals), sizes, strict=True)]
         masks = detector.segment(features, [f.boxes for f in found], [f.labels for f in found])
     predictions = []
     for size, proposed, of_image, mask in zip(sizes, proposals, found, masks, strict=True):

@@ -28,7 +28,7 @@ class Detections:
     origins: Tensor
 
 
-def screen(boxes: Tensor, probabilities: Tensor, size: Size, cfg: DetectSettings) -> Detections:
+def select(boxes: Tensor, probabilities: Tensor, size: Size, cfg: DetectSettings) -> Detections:
     """Boxes (R, 4) with class probabilities (R, K + 1) above the threshold, after NMS, at most `max_detections`."""
     boxes = bx.clip(boxes, size)
     if cfg.per_class:

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from somaseg.errors import InputError
-from somaseg.inference.detections import screen
+from somaseg.inference.detections import select
 from somaseg.masks.crops import Size
 from somaseg.models import boxes as bx
 from somaseg.models.cascade import Detector
 
 
 @dataclass(frozen=True)
-class Shared:
+class EnsembleFeatures:
     """Images as an ensemble sees them: the features of each member, and (height, width) of each image."""
 
     members: list[Any]
@@ -59,11 +59,11 @@ class Ensemble:
         self.detectors, self.proposers = list(detectors), proposers or len(detectors)
         self.weights = [weight / sum(given) for weight in given]
 
-    def features(self, images: Sequence[NDArray[Any]]) -> Shared:
+    def features(self, images: Sequence[NDArray[Any]]) -> EnsembleFeatures:
         """The features of each member."""
-        return Shared([detector.features(images) for detector in self.detectors], [(i.shape[0], i.shape[1]) for i in images])
+        return EnsembleFeatures([detector.features(images) for detector in self.detectors], [(i.shape[0], i.shape[1]) for i in images])
 
-    def propose(self, features: Shared) -> list[tuple[Tensor, Tensor]]:
+    def propose(self, features: EnsembleFeatures) -> list[tuple[Tensor, Tensor]]:
         """For each image the boxes (R, 4) that the proposers found, and objectness logits (R,), best first.
 
         A member adds those that overlap no proposal of members before it by more than `rpn.nms_iou`. The best of them stay, as many
@@ -73,13 +73,13 @@ class Ensemble:
         proposals = [detector.propose(f) for detector, f in pairs]
         return [self._joined(of_members) for of_members in zip(*proposals, strict=True)]
 
-    def refine(self, features: Shared, boxes: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    def refine(self, features: EnsembleFeatures, boxes: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """For each image mean boxes (R, 4) and class probabilities (R, K + 1), background last.
 
         What the first member takes for background or for a duplicate is background.
         """
         lead = self.detectors[0].refine(features.members[0], boxes)
-        found = [screen(b, p, size, self.settings.detect).origins.unique() for (b, p), size in zip(lead, features.sizes, strict=True)]
+        found = [select(b, p, size, self.settings.detect).origins.unique() for (b, p), size in zip(lead, features.sizes, strict=True)]
         chosen = [b[of_image] for b, of_image in zip(boxes, found, strict=True)]
         said = [[(b[of_image], p[of_image]) for (b, p), of_image in zip(lead, found, strict=True)]]
         said += [detector.refine(f, chosen) for detector, f in zip(self.detectors[1:], features.members[1:], strict=True)]
@@ -91,7 +91,7 @@ class Ensemble:
             result.append((moved, nothing.index_copy(0, of_image, self._mean([p for _, p in of_members]))))
         return result
 
-    def segment(self, features: Shared, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> list[Tensor]:
+    def segment(self, features: EnsembleFeatures, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> list[Tensor]:
         """For each image the mean mask probabilities (R, 28, 28) of the members."""
         found = [detector.segment(f, boxes, labels) for detector, f in zip(self.detectors, features.members, strict=True)]
         return [self._mean(of_members) for of_members in zip(*found, strict=True)]

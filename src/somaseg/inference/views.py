@@ -57,7 +57,7 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ViewFeatures:
     """Images as a view gave them to its network.
 
     Attributes:
@@ -83,7 +83,7 @@ class View:
     def __init__(self, network: Detector[Tensor], settings: ModelSettings | None = None, turn: Turn | None = None) -> None:
         self.network, self.settings, self.turn = network, settings or network.settings, turn or Turn()
 
-    def features(self, images: Sequence[NDArray[Any]]) -> Seen:
+    def features(self, images: Sequence[NDArray[Any]]) -> ViewFeatures:
         """Features of the images as the network sees them."""
         inputs = [prepare(self.turn.image(image), self.settings) for image in images]
         sizes = [(image.shape[0], image.shape[1]) for image in images]
@@ -91,28 +91,28 @@ class View:
         for given, size in zip(inputs, sizes, strict=True):
             height, width = self.turn.size(size)
             factors.append(torch.tensor([given.shape[2] / width, given.shape[1] / height] * 2))
-        return Seen(self.network.features(inputs), sizes, factors)
+        return ViewFeatures(self.network.features(inputs), sizes, factors)
 
-    def propose(self, features: Seen) -> list[tuple[Tensor, Tensor]]:
+    def propose(self, features: ViewFeatures) -> list[tuple[Tensor, Tensor]]:
         """For each image boxes (R, 4) and objectness logits (R,), best first."""
         found = self.network.propose(features.features)
         return list(zip(self._out(features, [boxes for boxes, _ in found]), [logits for _, logits in found], strict=True))
 
-    def refine(self, features: Seen, boxes: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    def refine(self, features: ViewFeatures, boxes: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """For each image boxes (R, 4) and class probabilities (R, K + 1), background last."""
         found = self.network.refine(features.features, self._in(features, boxes))
         return list(zip(self._out(features, [b for b, _ in found]), [p for _, p in found], strict=True))
 
-    def segment(self, features: Seen, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> list[Tensor]:
+    def segment(self, features: ViewFeatures, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> list[Tensor]:
         """For each image mask probabilities (R, 28, 28)."""
         back = self.turn.inverse
         return [back.grids(grids) for grids in self.network.segment(features.features, self._in(features, boxes), labels)]
 
-    def _in(self, seen: Seen, boxes: Sequence[Tensor]) -> list[Tensor]:
+    def _in(self, seen: ViewFeatures, boxes: Sequence[Tensor]) -> list[Tensor]:
         """Boxes of the images, in pixels of the network's input."""
         return [self.turn.boxes(b, size) * f.to(b.device) for b, size, f in zip(boxes, seen.sizes, seen.factors, strict=True)]
 
-    def _out(self, seen: Seen, boxes: Sequence[Tensor]) -> list[Tensor]:
+    def _out(self, seen: ViewFeatures, boxes: Sequence[Tensor]) -> list[Tensor]:
         """Boxes of the network's input, in pixels of the images."""
         back, turned = self.turn.inverse, [self.turn.size(size) for size in seen.sizes]
         return [back.boxes(b / f.to(b.device), size) for b, size, f in zip(boxes, turned, seen.factors, strict=True)]

@@ -9,9 +9,10 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from somaseg.config import ModelSettings
+from somaseg.masks.crops import Size
 from somaseg.models.backbone import Backbone
 from somaseg.models.roi_heads import RoiHeads
-from somaseg.models.rpn import Rpn, Size
+from somaseg.models.rpn import Rpn
 from somaseg.models.targets import Target
 
 Image = TypeVar("Image", contravariant=True)

@@ -9,10 +9,10 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional
 
 from somaseg.config import HeadSettings
+from somaseg.masks.crops import Size
 from somaseg.models import boxes as bx
 from somaseg.models.layers import ConvBlock
 from somaseg.models.pooling import Planes, roi_pool
-from somaseg.models.rpn import Size
 from somaseg.models.targets import Target
 
 # How finely each stage codes its deltas (Cascade R-CNN, table of Detectron2): later stages make smaller moves.
@@ -114,7 +114,7 @@ class Boxes:
 
 
 @dataclass(frozen=True)
-class Matched:
+class MatchedBoxes:
     """Boxes with what each should be: class (background K), matched cell of its image (meaningless for background)."""
 
     boxes: Boxes
@@ -122,9 +122,9 @@ class Matched:
     goals: Tensor
     cells: Tensor
 
-    def __getitem__(self, index: Tensor) -> "Matched":
+    def __getitem__(self, index: Tensor) -> "MatchedBoxes":
         """The chosen boxes."""
-        return Matched(self.boxes[index], self.labels[index], self.goals[index], self.cells[index])
+        return MatchedBoxes(self.boxes[index], self.labels[index], self.goals[index], self.cells[index])
 
 
 class RoiHeads(nn.Module):
@@ -209,7 +209,7 @@ class RoiHeads(nn.Module):
             moved = bx.decode(matched.boxes.xyxy, deltas.detach(), weights)
         return losses
 
-    def match(self, boxes: Boxes, targets: list[Target], threshold: float) -> Matched:
+    def match(self, boxes: Boxes, targets: list[Target], threshold: float) -> MatchedBoxes:
         """Label every box: the class of the cell it overlaps most, or background below the threshold; ignored background is left out."""
         labels, goals, cells, counts = [], [], [], []
         for part, target in zip(boxes.split(boxes.xyxy, len(targets)), targets, strict=True):
@@ -222,9 +222,9 @@ class RoiHeads(nn.Module):
             else:
                 labels.append(torch.full_like(cell, self.classes))
                 goals.append(torch.zeros_like(part))
-        return Matched(boxes, torch.cat(labels), torch.cat(goals), torch.cat(cells))[torch.cat(counts)]
+        return MatchedBoxes(boxes, torch.cat(labels), torch.cat(goals), torch.cat(cells))[torch.cat(counts)]
 
-    def sample(self, candidates: list[Tensor], targets: list[Target]) -> Matched:
+    def sample(self, candidates: list[Tensor], targets: list[Target]) -> MatchedBoxes:
         """Match candidates at the first stage's IoU and draw those that enter the losses."""
         cfg = self.settings
         matched = self.match(Boxes.join(candidates), targets, cfg.ious[0])
@@ -235,7 +235,7 @@ class RoiHeads(nn.Module):
             start += len(part)
         return matched[torch.cat(chosen)]
 
-    def mask_loss(self, planes: Planes, matched: Matched, sizes: list[Size], targets: list[Target]) -> dict[str, Tensor]:
+    def mask_loss(self, planes: Planes, matched: MatchedBoxes, sizes: list[Size], targets: list[Target]) -> dict[str, Tensor]:
         """Mean binary cross-entropy of the true class's map; the target is the pooled truth, >= .5."""
         cell = matched.labels < self.classes
         if self.settings.mask_samples:

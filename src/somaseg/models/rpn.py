@@ -7,12 +7,12 @@ from torchvision.ops import batched_nms
 
 from somaseg.config import RpnSettings
 from somaseg.errors import InputError
+from somaseg.masks.crops import Size
 from somaseg.models import boxes as bx
 from somaseg.models.layers import ConvBlock
 from somaseg.models.targets import Target
 
 WEIGHTS = (1.0, 1.0, 1.0, 1.0)
-Size = tuple[int, int]
 
 
 def anchors_of_level(sizes: tuple[float, ...], ratios: tuple[float, ...], stride: int, shape: Size, device: torch.device) -> Tensor:

@@ -10,7 +10,7 @@ from somaseg.masks import crops as mk
 BATCH_PIXELS = 1 << 20  # pixels interpolated at once: 4 MB of float32, which stays in the cache
 
 
-def paste(
+def to_pixels(
     boxes: NDArray[np.float32], mask_probs: NDArray[np.floating], thresholds: NDArray[np.float64], size: mk.Size
 ) -> tuple[mk.Boxes, list[mk.Mask], NDArray[np.float32]]:
     """Resize soft masks to their boxes and threshold them.

@@ -94,7 +94,7 @@ def box_nms(candidates: Candidates, settings: PostprocessSettings) -> Candidates
 def paste(candidates: Candidates, settings: PostprocessSettings) -> Candidates:
     """Bring the soft masks to full size, threshold them there, and remove those without a pixel inside the image."""
     thresholds = by_class(settings.mask_thresh, candidates.classes, "postprocess.mask_thresh")[candidates.labels]
-    boxes, crops, quality = soft_masks.paste(candidates.boxes, _mask_probs(candidates), thresholds, candidates.size)
+    boxes, crops, quality = soft_masks.to_pixels(candidates.boxes, _mask_probs(candidates), thresholds, candidates.size)
     pasted = replace(candidates, pixels=Pixels(boxes, tuple(crops), quality))
     filled = np.flatnonzero(quality > 0)
     return pasted if len(filled) == len(pasted) else pasted[filled]

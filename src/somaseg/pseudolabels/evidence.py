@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from somaseg.classes import by_class
 from somaseg.config import FuseSettings, PostprocessSettings
-from somaseg.evaluation.matching import compare
+from somaseg.evaluation.matching import compare_cells
 from somaseg.fusion.fuse import fuse_predictions
 from somaseg.instances import Instances, Prediction
 from somaseg.postprocessing.candidates import Candidates
@@ -52,7 +52,7 @@ def agreement(cells: Instances, members: Sequence[Instances]) -> NDArray[np.floa
     """Mean over models of the largest mask IoU of each cell with a cell of the model (N,); 0 counts where it meets none."""
     total = np.zeros(len(cells))
     for member in members:
-        comparison = compare(cells, member)
+        comparison = compare_cells(cells, member)
         best = np.zeros(len(cells))
         np.maximum.at(best, comparison.pred, comparison.iou)
         total += best

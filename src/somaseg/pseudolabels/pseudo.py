@@ -18,9 +18,9 @@ from rich.table import Table
 
 from somaseg.annotations.samples import Sample
 from somaseg.annotations.write import write_coco
-from somaseg.batch.loop import Done, go_through
+from somaseg.batch.loop import ImageDone, go_through
 from somaseg.batch.prediction_file import load_prediction
-from somaseg.batch.saved_runs import Members, SavedRuns, about_models, check_other_folder, is_still
+from somaseg.batch.saved_runs import ImagePredictions, SavedRuns, about_models, check_other_folder, is_still
 from somaseg.config import PseudoRunSettings, PseudoSettings
 from somaseg.errors import InputError
 from somaseg.files import write_atomic
@@ -31,8 +31,8 @@ from somaseg.postprocessing.steps import check_classes
 from somaseg.provenance import versions
 from somaseg.pseudolabels.evidence import gather, lowered
 from somaseg.pseudolabels.groups import Groups, groups_beside
-from somaseg.pseudolabels.report import Row, cell_rows, cells_csv, count, count_table, picture
-from somaseg.pseudolabels.screening import check_screening, screen
+from somaseg.pseudolabels.report import Row, cell_rows, count, count_table, fates_csv, picture
+from somaseg.pseudolabels.screening import check_screening, screen_cells
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class PseudoSummary:
         return "\n".join([*lines, f"results in {self.out}"])
 
 
-def run(
+def label_folder(
     runs: SavedRuns,
     out: Path,
     settings: PseudoRunSettings,
@@ -106,9 +106,9 @@ def run(
     members = {one.files[0]: one for one in runs.images}
     found: dict[Path, Sample] = {}
 
-    def locate(file: Path) -> Iterator[Done]:
+    def locate(file: Path) -> Iterator[ImageDone]:
         found[file] = _unlabelled(members[file], given)
-        yield Done(file.stem, None, False)
+        yield ImageDone(file.stem, None, False)
 
     failures = {**runs.failures, **go_through(list(members), locate).failures}
     groups = Groups({}, {}) if near is None else groups_beside(list(found.values()), near)
@@ -117,10 +117,10 @@ def run(
     rows: list[Row] = []
     left_out: dict[str, str] = {}
 
-    def label(file: Path) -> Iterator[Done]:
+    def label(file: Path) -> Iterator[ImageDone]:
         sample = found[file]
         evidence = gather([load_prediction(one).prediction for one in members[file].files], settings.fuse, postprocess)
-        screened = screen(evidence.cells, evidence.mask_prob, evidence.agreement, settings.pseudo)
+        screened = screen_cells(evidence.cells, evidence.mask_prob, evidence.agreement, settings.pseudo)
         if sample.name in groups.left_out:
             screened = replace(screened, left_out=groups.left_out[sample.name])
         image = picture(to_grey(read_image(sample.image).array), sample.name, evidence, screened)
@@ -137,12 +137,12 @@ def run(
             samples.append(
                 Sample(sample.image, accepted, sample.name, group, source="pseudo", pixel_size=sample.pixel_size, ignored=ignored)
             )
-        yield Done(sample.name, None, False)
+        yield ImageDone(sample.name, None, False)
 
     gathered = go_through(list(found), label, console)
     failures |= gathered.failures
     write_coco(samples, out / "annotations.json")
-    write_atomic(out / "cells.csv", cells_csv(rows))
+    write_atomic(out / "cells.csv", fates_csv(rows))
     notes = _notes(runs, near, samples)
     seconds = round(time.perf_counter() - begin, 3)
     summary = PseudoSummary(out, len(samples), count(rows, runs.classes), left_out, failures, notes, seconds)
@@ -180,7 +180,7 @@ def _by_name(files: Sequence[Path]) -> dict[str, list[Path]]:
     return by_name
 
 
-def _unlabelled(members: Members, given: Mapping[str, Sequence[Path]] | None) -> Sample:
+def _unlabelled(members: ImagePredictions, given: Mapping[str, Sequence[Path]] | None) -> Sample:
     """The image of a prediction, without any cell.
 
     Raises:

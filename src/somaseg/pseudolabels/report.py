@@ -12,7 +12,7 @@ from rich.table import Table
 
 from somaseg.evaluation.panels import Panel, sheet
 from somaseg.pseudolabels.evidence import Evidence
-from somaseg.pseudolabels.screening import FATES, Fate, Screened
+from somaseg.pseudolabels.screening import FATES, CellFates, Fate
 
 COLOURS: dict[Fate, str] = {"accepted": "#2ee6c5", "ignored": "#ffb000", "dropped": "#b9bcc4"}
 """Told apart by people of any colour vision."""
@@ -36,7 +36,7 @@ CELL_COLUMNS = {
 Row = tuple[str | int | float, ...]
 
 
-def picture(grey: NDArray[np.float32], name: str, evidence: Evidence, screened: Screened) -> Image.Image:
+def picture(grey: NDArray[np.float32], name: str, evidence: Evidence, screened: CellFates) -> Image.Image:
     """The image, and beside it its cells by what each is by itself; the title says when the image is left out."""
     cells = evidence.cells
     counts = Counter(screened.own_fates)
@@ -51,7 +51,7 @@ def picture(grey: NDArray[np.float32], name: str, evidence: Evidence, screened: 
     return sheet(grey, [plain, fates], {COLOURS[fate]: fate for fate in FATES}, note)
 
 
-def cell_rows(name: str, evidence: Evidence, screened: Screened) -> list[Row]:
+def cell_rows(name: str, evidence: Evidence, screened: CellFates) -> list[Row]:
     """A row of `cells.csv` for each cell of an image."""
     cells = evidence.cells
     scores, mask_prob, agreement = (
@@ -64,7 +64,7 @@ def cell_rows(name: str, evidence: Evidence, screened: Screened) -> list[Row]:
     ]
 
 
-def cells_csv(rows: Sequence[Row]) -> bytes:
+def fates_csv(rows: Sequence[Row]) -> bytes:
     """The table of the rows of all images."""
     return pl.DataFrame(rows, schema=CELL_COLUMNS, orient="row").write_csv().encode()
 

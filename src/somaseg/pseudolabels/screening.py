@@ -28,7 +28,7 @@ BY_CLASS = ("ignore_score", "accept_score", "min_area", "max_area")
 
 
 @dataclass(frozen=True)
-class Screened:
+class CellFates:
     """What became of the N cells of an image.
 
     Attributes:
@@ -57,7 +57,7 @@ class Screened:
         return np.flatnonzero([own == fate for own in self.fates])
 
 
-def screen(cells: Instances, mask_prob: NDArray[np.floating], agreement: NDArray[np.floating], settings: PseudoSettings) -> Screened:
+def screen_cells(cells: Instances, mask_prob: NDArray[np.floating], agreement: NDArray[np.floating], settings: PseudoSettings) -> CellFates:
     """Screen the cells of one image.
 
     Args:
@@ -85,7 +85,7 @@ def screen(cells: Instances, mask_prob: NDArray[np.floating], agreement: NDArray
     first = np.select(holds, range(len(holds)), len(holds)).tolist()
     rules: Sequence[tuple[str, Fate]] = (*RULES, ("", "accepted"))
     fates = tuple(rules[i][1] for i in first)
-    return Screened(fates, tuple(rules[i][0] for i in first), _limits(fates.count("accepted"), fates.count("ignored"), settings))
+    return CellFates(fates, tuple(rules[i][0] for i in first), _limits(fates.count("accepted"), fates.count("ignored"), settings))
 
 
 def check_screening(settings: PseudoSettings, classes: Sequence[str]) -> None:

@@ -32,7 +32,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Record:
+class StageRecord:
     """What is on disk of a stage.
 
     Attributes:
@@ -47,7 +47,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Kept:
+class BestRound:
     """What the scores say.
 
     Attributes:
@@ -87,7 +87,7 @@ def keys(plan: Sequence[Stage], made_from: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def states(plan: Sequence[Stage], wanted: Mapping[str, str], records: Mapping[str, Record]) -> dict[str, State]:
+def states(plan: Sequence[Stage], wanted: Mapping[str, str], records: Mapping[str, StageRecord]) -> dict[str, State]:
     """How far each stage is: done, begun, open, or stale, which is made from other things than are asked for now."""
     found: dict[str, State] = {}
     for stage in plan:
@@ -121,7 +121,7 @@ def seed_spread(scores: Sequence[float], folds: Sequence[int]) -> float:
     return math.sqrt(squares / freedom) if freedom else 0.0
 
 
-def keep_best(scores: Sequence[float], spread: float) -> Kept:
+def keep_best(scores: Sequence[float], spread: float) -> BestRound:
     """Which round to keep, and where to stop.
 
     Args:
@@ -134,18 +134,18 @@ def keep_best(scores: Sequence[float], spread: float) -> Kept:
         if gain > 0:
             best = number
         if gain <= spread:
-            return Kept(best, number)
-    return Kept(best, None)
+            return BestRound(best, number)
+    return BestRound(best, None)
 
 
-def skipped(plan: Sequence[Stage], kept: Kept | None) -> tuple[str, ...]:
+def skipped(plan: Sequence[Stage], kept: BestRound | None) -> tuple[str, ...]:
     """The stages of rounds after the one at which to stop."""
     last = None if kept is None else kept.stop
     return () if last is None else tuple(stage.name for stage in plan if stage.round > last and stage.kind != "final")
 
 
 @dataclass(frozen=True)
-class Work:
+class StageWork:
     """What a stage goes through.
 
     Attributes:
@@ -161,13 +161,13 @@ class Work:
     weights: int = 0
 
 
-def seconds(work: Work, per_step: float | None, per_image: float | None) -> float | None:
+def seconds(work: StageWork, per_step: float | None, per_image: float | None) -> float | None:
     """How long the stage will take, one task after another; None where the time of a step or an image is needed but not known."""
     if (work.steps and per_step is None) or (work.images and per_image is None):
         return None
     return work.steps * (per_step or 0) + work.images * (per_image or 0)
 
 
-def disk(work: Work, weight_bytes: int) -> int:
+def disk(work: StageWork, weight_bytes: int) -> int:
     """Bytes that the stage will take."""
     return work.weights * weight_bytes + work.images * PREDICTION_BYTES

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from somaseg.evaluation.map_iou import Score
 from somaseg.pseudolabels.screening import FATES
-from somaseg.rounds.status import COLUMNS, UNKNOWN, Labelled, RoundScores, StageRow, duration, size
+from somaseg.rounds.status import COLUMNS, UNKNOWN, LabelledRound, RoundScores, StageRow, duration, size
 
 PICTURES, WIDTH = 6, 1400  # of a round, and px of each
 
@@ -34,7 +34,7 @@ def plan_table(rows: Sequence[StageRow]) -> Table:
 
 
 def page(
-    out: Path, rows: Sequence[StageRow], scores: Sequence[RoundScores], best: int | None, spread: float, labelled: Sequence[Labelled]
+    out: Path, rows: Sequence[StageRow], scores: Sequence[RoundScores], best: int | None, spread: float, labelled: Sequence[LabelledRound]
 ) -> str:
     """The page, as HTML with its pictures inside.
 

@@ -28,16 +28,16 @@ from somaseg.parallel.run import run_tasks
 from somaseg.parallel.task import Task
 from somaseg.pseudolabels import pseudo
 from somaseg.pseudolabels.groups import read_annotated
-from somaseg.rounds.plan import Record, Stage, dependents
+from somaseg.rounds.plan import Stage, StageRecord, dependents
 from somaseg.rounds.report import page
 from somaseg.rounds.state import RECORD, WEIGHTS, Rounds
-from somaseg.rounds.status import STATES, Labelled
+from somaseg.rounds.status import STATES, LabelledRound
 from somaseg.rounds.tasks import score_round
 
 TASKS = "somaseg.rounds.tasks"
 
 
-def run(rounds: Rounds, console: Console, only: str | None = None) -> dict[str, str]:
+def run_rounds(rounds: Rounds, console: Console, only: str | None = None) -> dict[str, str]:
     """Run all that is not done.
 
     Args:
@@ -96,7 +96,7 @@ def _forget(rounds: Rounds, name: str) -> None:
 def _make(rounds: Rounds, stage: Stage, console: Console) -> dict[str, str]:
     before = rounds.records().get(stage.name)
     key = rounds.keys()[stage.name]
-    record = Record(key, False, before.seconds if before and before.key == key else 0.0)
+    record = StageRecord(key, False, before.seconds if before and before.key == key else 0.0)
     _record(rounds, stage, record)
     begin = time.perf_counter()
     match stage.kind:
@@ -115,7 +115,7 @@ def _make(rounds: Rounds, stage: Stage, console: Console) -> dict[str, str]:
     return failures
 
 
-def _record(rounds: Rounds, stage: Stage, record: Record) -> None:
+def _record(rounds: Rounds, stage: Stage, record: StageRecord) -> None:
     write_atomic(rounds.out / "stages" / f"{stage.name}.json", RECORD.dump_json(record))
 
 
@@ -126,14 +126,14 @@ def _page(rounds: Rounds) -> None:
     write_atomic(rounds.out / "index.html", text.encode())
 
 
-def _labelled(rounds: Rounds) -> list[Labelled]:
+def _labelled(rounds: Rounds) -> list[LabelledRound]:
     found, now = [], rounds.states()
     for number in range(1, rounds.settings.rounds + 1):
         folder = rounds.out / f"pseudo-{number}"
         if now[folder.name] == "done":
             run = orjson.loads((folder / "run.json").read_bytes())
             pictures = sorted((folder / "pictures").glob("*.png"))
-            found.append(Labelled(number, run["images"], len(run["left_out"]), run["cells"], pictures))
+            found.append(LabelledRound(number, run["images"], len(run["left_out"]), run["cells"], pictures))
     return found
 
 
@@ -183,7 +183,7 @@ def _pseudo(rounds: Rounds, stage: Stage, console: Console) -> dict[str, str]:
     runs = read_runs([rounds.out / f"predict-{stage.round}" / name for name in rounds.settings.members])
     chosen = {"fuse": rounds.settings.fuse, "pseudo": rounds.settings.pseudo}
     settings = runs.settings_of(PseudoRunSettings).model_copy(update=chosen)
-    summary = pseudo.run(runs, rounds.out / stage.name, settings, read_annotated(rounds.settings.annotations), console=console)
+    summary = pseudo.label_folder(runs, rounds.out / stage.name, settings, read_annotated(rounds.settings.annotations), console=console)
     console.print(summary.table())
     if not summary.images:
         raise InputError(

@@ -16,11 +16,25 @@ from somaseg.config import Config, MemberSettings, RoundsSettings, TrainSettings
 from somaseg.errors import InputError
 from somaseg.images.read import find_images, image_stem
 from somaseg.models.cascade import CascadeMaskRCNN
-from somaseg.rounds.plan import Kept, Record, Stage, State, Work, disk, keep_best, keys, make_plan, seconds, seed_spread, skipped, states
+from somaseg.rounds.plan import (
+    BestRound,
+    Stage,
+    StageRecord,
+    StageWork,
+    State,
+    disk,
+    keep_best,
+    keys,
+    make_plan,
+    seconds,
+    seed_spread,
+    skipped,
+    states,
+)
 from somaseg.rounds.status import RoundScores, StageRow
 from somaseg.training.held_out import read_split
 
-RECORD = TypeAdapter(Record)
+RECORD = TypeAdapter(StageRecord)
 WEIGHTS = "last.safetensors"
 """Of a training run. Not the best: they are chosen on the very images that the rounds are scored on."""
 RUN_WEIGHTS = 9  # sizes of one half-precision file that a training run leaves: two of them, and a state to resume from
@@ -102,7 +116,7 @@ class Rounds:
         path = self.out / f"train-{number}" / name / WEIGHTS if given is None else weights_path(given)
         return path.resolve()
 
-    def records(self) -> dict[str, Record]:
+    def records(self) -> dict[str, StageRecord]:
         """What is on disk, by stage."""
         return {path.stem: RECORD.validate_json(path.read_bytes()) for path in (self.out / "stages").glob("*.json")}
 
@@ -139,7 +153,7 @@ class Rounds:
         first = self.scores()[0]
         return seed_spread([result.headline.value for result in first.members.values()], [m.fold for m in self.settings.members.values()])
 
-    def kept(self) -> Kept | None:
+    def kept(self) -> BestRound | None:
         """Which round to keep so far; None before one is scored."""
         scored = self.scores()
         return keep_best([one.fused.headline.value for one in scored], self.spread()) if scored else None
@@ -148,7 +162,7 @@ class Rounds:
         """Stages of rounds that are not needed, since the one before gained no more than chance."""
         return skipped(self.plan, self.kept())
 
-    def work(self, stage: Stage) -> Work:
+    def work(self, stage: Stage) -> StageWork:
         """What a stage goes through."""
         members, images = len(self.settings.members), len(self.unlabelled)
         match stage.kind:
@@ -157,15 +171,15 @@ class Rounds:
                 # The weights to start from may not be there yet; they have no part in the steps.
                 finetune = self.settings.finetune if stage.round else ()
                 steps = sum(override(self.configs[name], finetune).train.steps for name in trained)
-                return Work(len(trained), steps=steps, weights=RUN_WEIGHTS * len(trained))
+                return StageWork(len(trained), steps=steps, weights=RUN_WEIGHTS * len(trained))
             case "score":
-                return Work(members, images=sum(len(self.held_out[m.fold]) for m in self.settings.members.values()))
+                return StageWork(members, images=sum(len(self.held_out[m.fold]) for m in self.settings.members.values()))
             case "predict":
-                return Work(members * self.settings.shards, images=members * images)
+                return StageWork(members * self.settings.shards, images=members * images)
             case "final":
-                return Work(weights=members)
+                return StageWork(weights=members)
             case _:
-                return Work(images=images)
+                return StageWork(images=images)
 
     def rows(self) -> list[StageRow]:
         """The plan with the state of each stage, and what it takes."""

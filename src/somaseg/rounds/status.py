@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from somaseg.evaluation.map_iou import MapIou
-from somaseg.evaluation.matching import Result
+from somaseg.evaluation.matching import Record
 
 STATES = {
     "done": "done",
@@ -16,7 +16,7 @@ STATES = {
 }
 
 
-class RoundScores(Result):
+class RoundScores(Record):
     """Out-of-fold scores of a round, as `scores.json` has them.
 
     Attributes:
@@ -57,7 +57,7 @@ COLUMNS = ("stage", "state", "tasks", "took", "estimate", "disk")
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledRound:
     """What a round made of the unlabelled images.
 
     Attributes:

@@ -6,7 +6,7 @@ from typing import Any
 
 from somaseg.annotations.samples import Sample
 from somaseg.batch.prediction_file import load_origin, load_prediction, prediction_files
-from somaseg.batch.segment import predict
+from somaseg.batch.segment import predict_folder
 from somaseg.checkpoints.checkpoint import read_about
 from somaseg.config import Config, FuseSettings, PostprocessSettings, TtaSettings
 from somaseg.errors import InputError
@@ -38,7 +38,7 @@ def predict_images(weights: Path, images: Sequence[Path], out: Path, tta: Mappin
     """
     segmenter = load(weights)
     segmenter.tta = TtaSettings.model_validate(tta)
-    summary = predict(images, out, segmenter)
+    summary = predict_folder(images, out, segmenter)
     if summary.failures:
         raise InputError("; ".join(summary.failures.values()))
 

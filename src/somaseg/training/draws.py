@@ -12,7 +12,7 @@ from somaseg.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
+class Source:
     """Numbers of images by cell type, and how likely each type is drawn (T,); chances that are all 0 draw nothing."""
 
     of_type: dict[str, list[int]]
@@ -65,10 +65,10 @@ def pseudo_weight(settings: PseudoTrainSettings, step: int, steps: int) -> float
     return settings.weight * (step - start) / (full - start)
 
 
-def _pool(samples: Sequence[Sample], source: str, settings: TrainSettings) -> Pool:
+def _pool(samples: Sequence[Sample], source: str, settings: TrainSettings) -> Source:
     """The images of a source, by cell type in the order of names."""
     own = [(i, sample.cell_type or "") for i, sample in enumerate(samples) if sample.source == source]
     of_type = {t: [i for i, name in own if name == t] for t in sorted({name for _, name in own})}
     by_image = settings.draw == "images"
     weights = np.array([settings.type_weights.get(t, 1.0) * (len(members) if by_image else 1) for t, members in of_type.items()])
-    return Pool(of_type, weights / weights.sum() if weights.any() else weights)
+    return Source(of_type, weights / weights.sum() if weights.any() else weights)

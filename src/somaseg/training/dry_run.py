@@ -18,7 +18,7 @@ from somaseg.images.resize import size_by_edge
 from somaseg.masks.crops import Size
 from somaseg.training.dataset import Crops, Steps, collate
 from somaseg.training.held_out import read_split
-from somaseg.training.module import Trainer, initial_model, moving_average
+from somaseg.training.module import DetectorModule, initial_model, moving_average
 
 STEPS = 2
 IMAGES = 12  # that crops are drawn from; reading hundreds would take longer than the steps
@@ -107,7 +107,7 @@ def dry_run(config: Config, data: Sequence[Path], edge: int) -> DryRun:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.fit(Trainer(few, model, Path(folder), []), loader)
+        trainer.fit(DetectorModule(few, model, Path(folder), []), loader)
     begin = time.perf_counter()
     collate([crops[i] for i in range(config.train.batch)])
     made = (time.perf_counter() - begin) / config.train.batch

@@ -29,7 +29,7 @@ from somaseg.images.read import read_image
 from somaseg.inference.segmenter import Segmenter, load, load_whole
 from somaseg.instances import Instances
 from somaseg.models.cascade import CascadeMaskRCNN
-from somaseg.training.finetune_report import Finetuned, compared
+from somaseg.training.finetune_report import FinetuneResult, compared
 from somaseg.training.held_out import read_split
 from somaseg.training.train import fit
 
@@ -52,7 +52,7 @@ SMALL_DATA = TrainSettings(
 
 def finetune(
     data: Path, out: Path, weights: str = "default", assignments: Sequence[str] = (), console: Console | None = None
-) -> tuple[Finetuned, Path]:
+) -> tuple[FinetuneResult, Path]:
     """Check annotated images, hold some out, score the weights on them, train, score again, and keep the new weights if they are better.
 
     Given again after it was stopped, it goes on with the training. `out` then holds `finetune.json`, `training/` (the run of
@@ -85,19 +85,19 @@ def finetune(
 
     segmenter = Segmenter(weights, [base])
     origin = class_origin(segmenter, config.model.classes, training)
-    thresholds = of_classes(base.config.postprocess, origin)
+    thresholds = thresholds_for_classes(base.config.postprocess, origin)
     start = source
     if config.model.classes != base.config.model.classes:  # `fit` starts from a file
         start = run / "start.safetensors"
-        save_checkpoint(start, of_other_classes(base, config, origin), config, base.provenance | {"base_sha256": base.sha256})
+        save_checkpoint(start, adapted_model(base, config, origin), config, base.provenance | {"base_sha256": base.sha256})
     config = config.model_copy(update={"train": config.train.model_copy(update={"init": str(start)}), "postprocess": thresholds})
-    before, told = image_precisions(segmenter, validation, "scoring the base weights", console)
+    before, caught = image_precisions(segmenter, validation, "scoring the base weights", console)
     fit(config, [data], run)
     trained = run / "last.safetensors"
-    after, told_after = image_precisions(load(trained), validation, "scoring the new weights", console)
+    after, caught_after = image_precisions(load(trained), validation, "scoring the new weights", console)
 
     old, new, gain, images = compared(before, after, [s.name for s in validation], [s.cell_type or UNKNOWN_TYPE for s in validation])
-    result = Finetuned(
+    result = FinetuneResult(
         weights=weights,
         weights_sha256=base.sha256,
         classes=config.model.classes,
@@ -109,7 +109,7 @@ def finetune(
         tuned=new,
         gain=gain,
         images=images,
-        notes=(*notes, *_class_notes(origin), *dict.fromkeys((*told, *told_after))),
+        notes=(*notes, *_class_notes(origin), *dict.fromkeys((*caught, *caught_after))),
     )
     if result.better:
         write_atomic(out / WEIGHTS, trained.read_bytes())
@@ -182,7 +182,7 @@ def class_origin(segmenter: Segmenter, classes: Sequence[str], samples: Sequence
     return origin
 
 
-def of_classes(thresholds: PostprocessSettings, origin: dict[str, str]) -> PostprocessSettings:
+def thresholds_for_classes(thresholds: PostprocessSettings, origin: dict[str, str]) -> PostprocessSettings:
     """Thresholds of the base weights for other classes: each has those of the class it started from."""
     by_class = {field: value for field, value in thresholds.model_dump().items() if isinstance(value, dict)}
     moved = {
@@ -192,7 +192,7 @@ def of_classes(thresholds: PostprocessSettings, origin: dict[str, str]) -> Postp
     return thresholds.model_copy(update=moved)
 
 
-def of_other_classes(base: Checkpoint, config: Config, origin: dict[str, str]) -> CascadeMaskRCNN:
+def adapted_model(base: Checkpoint, config: Config, origin: dict[str, str]) -> CascadeMaskRCNN:
     """The base model for the classes of `config`, each with the rows of the class that it starts from.
 
     Classes that start from the same one share its probability, so that none of them makes a cell of what was none.
@@ -214,13 +214,13 @@ def image_precisions(
 
     Cells match whatever their class, so that weights of other classes can be scored.
     """
-    rows, told = [], []
+    rows, caught = [], []
     shown: Iterable[Sample] = track(samples, what, console=console, disable=console is None, transient=True)
     for sample in shown:
         cells, warned = _segment(segmenter, sample)
         rows.append(precision(*match_counts(cells, sample.instances)))
-        told += [f"{sample.name}: {text}" for text in warned]
-    return np.array(rows), told
+        caught += [f"{sample.name}: {text}" for text in warned]
+    return np.array(rows), caught
 
 
 def _segment(segmenter: Segmenter, sample: Sample) -> tuple[Instances, list[str]]:

@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from somaseg.evaluation.map_iou import MapIou, Score, summarise
-from somaseg.evaluation.matching import Result
+from somaseg.evaluation.matching import Record
 
 FEW = 5  # validation images below which an interval over them means little
 
 
-class ImageGain(Result):
+class ImageGain(Record):
     """`map_iou` of one validation image with the base weights and with the new ones."""
 
     image: str
@@ -22,7 +22,7 @@ class ImageGain(Result):
     gain: float
 
 
-class Finetuned(Result):
+class FinetuneResult(Record):
     """Everything that `somaseg finetune` finds, as `finetune.json` has it.
 
     Attributes:
@@ -65,7 +65,7 @@ def compared(
     return summarise(base, cell_types), summarise(tuned, cell_types), summarise(tuned - base, cell_types).overall, images
 
 
-def score_table(result: Finetuned) -> Table:
+def gain_table(result: FinetuneResult) -> Table:
     """Both scores, image by image and for all."""
     table = Table(title="map_iou on the same validation images", title_justify="left")
     table.add_column("validation image", overflow="fold")
@@ -83,7 +83,7 @@ def score_table(result: Finetuned) -> Table:
     return table
 
 
-def verdict(result: Finetuned, weights: str) -> str:
+def verdict(result: FinetuneResult, weights: str) -> str:
     """Which weights to use, and why; `weights` is where the new ones are."""
     gain, number = result.gain, len(result.validation)
     on = f"on {number} validation image{'s' * (number > 1)}"

@@ -43,7 +43,7 @@ def read_split(config: Config, data: Sequence[Path]) -> tuple[list[Sample], list
     pseudo: list[Sample] = []
     for path in data:
         samples = [with_classes(s, config.model.classes) for s in read_annotations(path)]
-        pseudo += with_known_fields([s for s in samples if s.source == "pseudo"], path)
+        pseudo += require_groups([s for s in samples if s.source == "pseudo"], path)
         if annotated := [s for s in samples if s.source == "manual"]:
             parts = split(with_groups(annotated), config)
             training += parts[0]
@@ -55,10 +55,10 @@ def read_split(config: Config, data: Sequence[Path]) -> tuple[list[Sample], list
     twice = [name for name, count in Counter(s.name for s in (*training, *held_out, *pseudo)).items() if count > 1]
     if twice:
         raise InputError(f"--data: {len(twice)} images are in several annotations, such as {twice[0]}: give each image once")
-    return [*training, *of_other_fields(pseudo, held_out)], held_out
+    return [*training, *without_held_out_fields(pseudo, held_out)], held_out
 
 
-def with_known_fields(pseudo: list[Sample], path: Path) -> list[Sample]:
+def require_groups(pseudo: list[Sample], path: Path) -> list[Sample]:
     """The pseudo-labelled images of one annotation.
 
     Raises:
@@ -73,7 +73,7 @@ def with_known_fields(pseudo: list[Sample], path: Path) -> list[Sample]:
     return pseudo
 
 
-def of_other_fields(pseudo: list[Sample], held_out: list[Sample]) -> list[Sample]:
+def without_held_out_fields(pseudo: list[Sample], held_out: list[Sample]) -> list[Sample]:
     """Pseudo-labelled images without those of the field of a held-out image; tells how many these are."""
     # A group that was found in images is called by one of them; since then images may have come that gave it another name.
     shown = {sample.group for sample in held_out} | {sample.name for sample in held_out}

@@ -39,7 +39,7 @@ class NotFiniteError(RuntimeError):
     """The loss became NaN or infinite; the message names the file that holds the batch."""
 
 
-class Trainer(pl.LightningModule):
+class DetectorModule(pl.LightningModule):
     """Losses, optimiser and schedule of a run; validation scores `map_iou` through the thresholds that `segment` uses.
 
     Args:
@@ -121,7 +121,7 @@ class SaveBest(pl.Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Score the images of this validation and save the weights if they are the best."""
-        assert isinstance(pl_module, Trainer)
+        assert isinstance(pl_module, DetectorModule)
         if trainer.sanity_checking or not pl_module.scored:
             return
         types = [t for _, _, t in pl_module.scored]

@@ -26,7 +26,7 @@ try:
 except ImportError:
     raise MissingExtraError("pytorch-lightning", "train") from None
 from somaseg.training.held_out import read_split
-from somaseg.training.module import SaveBest, Trainer, initial_model, moving_average
+from somaseg.training.module import DetectorModule, SaveBest, initial_model, moving_average
 
 
 def fit(config: Config, data: Sequence[Path], run: Path) -> Path:
@@ -96,7 +96,7 @@ def fit(config: Config, data: Sequence[Path], run: Path) -> Path:
     with warnings.catch_warnings():
         # Lightning advises more loader workers and counts what it cannot know; both are settled here.
         warnings.filterwarnings("ignore", module="pytorch_lightning")
-        module = Trainer(config, model, run, chosen)
+        module = DetectorModule(config, model, run, chosen)
         validation: DataLoader[int] = DataLoader(range(len(chosen)), batch_size=None)  # type: ignore[arg-type]
         trainer.fit(module, loader, validation, ckpt_path=str(resume) if resume.exists() else None, weights_only=False)
         if cfg.steps % interval:

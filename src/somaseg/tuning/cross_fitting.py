@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from somaseg.config import SegmentSettings
 from somaseg.evaluation.map_iou import FULL_SET_IMAGES, MapIou, summarise
-from somaseg.evaluation.matching import Result
+from somaseg.evaluation.matching import Record
 from somaseg.tuning.search import Search, Studies, Study, Values, class_means
 from somaseg.tuning.thresholds import Threshold, Trial, thresholds, with_values
 from somaseg.tuning.trials import Case, Scorer
@@ -48,7 +48,7 @@ class Tuning:
         return [case.cell_type for case in self.cases]
 
 
-class Tuned(Result):
+class TuningResult(Record):
     """What tuning found.
 
     Attributes:
@@ -78,7 +78,7 @@ class Tuned(Result):
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a search found.
 
     Attributes:
@@ -107,7 +107,7 @@ def summary(precisions: NDArray[np.float64], cell_types: Sequence[str]) -> MapIo
     return summarise(precisions, cell_types, FULL_SET_IMAGES if set(cell_types) == set(FULL_SET_IMAGES) else None)
 
 
-def choose(tuning: Tuning, images: Sequence[int], scorer: Scorer, study: Study, done: Callable[[], None] = lambda: None) -> Found:
+def choose(tuning: Tuning, images: Sequence[int], scorer: Scorer, study: Study, done: Callable[[], None] = lambda: None) -> SearchResult:
     """Search for the thresholds that score best on some of the images.
 
     Args:
@@ -127,7 +127,7 @@ def choose(tuning: Tuning, images: Sequence[int], scorer: Scorer, study: Study, 
 
     search = Search(study, tuned, tuning.seed)
     chosen = search.run(score, tuning.trials, done)
-    return Found(tuned, tuple(search.trials[: tuning.trials]), chosen, with_values(tuning.start, tuned, chosen.values))
+    return SearchResult(tuned, tuple(search.trials[: tuning.trials]), chosen, with_values(tuning.start, tuned, chosen.values))
 
 
 def space(tuning: Tuning, images: Sequence[int]) -> tuple[Threshold, ...]:
@@ -146,7 +146,9 @@ def scorer_of(tuning: Tuning, processes: int | None = None) -> Scorer:
     return Scorer(tuning.cases, tuning.start, tuning.start.postprocess.score_thresh | lowest, processes)
 
 
-def tune(tuning: Tuning, studies: Studies, processes: int | None = None, console: Console | None = None) -> tuple[Tuned, Found]:
+def tune(
+    tuning: Tuning, studies: Studies, processes: int | None = None, console: Console | None = None
+) -> tuple[TuningResult, SearchResult]:
     """Choose thresholds without each fold and score them on it, then choose them on all images.
 
     Args:
@@ -162,7 +164,7 @@ def tune(tuning: Tuning, studies: Studies, processes: int | None = None, console
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with scorer_of(tuning, processes) as scorer, Progress(*columns, console=console, disable=console is None) as bar:
 
-        def search(images: Sequence[int], name: str) -> Found:
+        def search(images: Sequence[int], name: str) -> SearchResult:
             study = studies.open(name)
             task = bar.add_task(name, total=tuning.trials, completed=min(len(study.trials), tuning.trials))
             return choose(tuning, images, scorer, study, lambda: bar.advance(task))
@@ -176,7 +178,7 @@ def tune(tuning: Tuning, studies: Studies, processes: int | None = None, console
             by_fold.append(found.chosen.values)
         found = search(every, "all images")
     types = tuning.cell_types
-    tuned = Tuned(
+    tuned = TuningResult(
         images=len(types),
         start=summary(before, types),
         cross_fitted=summary(after, types),

@@ -9,11 +9,11 @@ from rich.table import Table
 
 from somaseg.evaluation.map_iou import Score
 from somaseg.evaluation.report import COLOURS, INK
-from somaseg.tuning.cross_fitting import FEWEST_IMAGES, Found, Tuned
+from somaseg.tuning.cross_fitting import FEWEST_IMAGES, SearchResult, TuningResult
 from somaseg.tuning.thresholds import Threshold
 
 
-def verdict(tuned: Tuned) -> str:
+def verdict(tuned: TuningResult) -> str:
     """The scores, and whether the gain is more than chance, a line a fact."""
     start, fitted, gain = tuned.start.headline, tuned.cross_fitted.headline, tuned.gain.headline
     proportions = ", cell types in the proportions of the competition's full set" if tuned.start.weighted else ""
@@ -37,7 +37,7 @@ def verdict(tuned: Tuned) -> str:
     )
 
 
-def threshold_table(tuned: Tuned) -> Table:
+def threshold_table(tuned: TuningResult) -> Table:
     """Each threshold: to begin with, chosen on all images, and without each fold; what differs much between folds is not known well."""
     table = Table(title="Thresholds", title_justify="left")
     table.add_column("", no_wrap=True)
@@ -49,7 +49,7 @@ def threshold_table(tuned: Tuned) -> Table:
     return table
 
 
-def score_table(tuned: Tuned) -> Table:
+def tuning_table(tuned: TuningResult) -> Table:
     """The scores of each cell type."""
     table = Table("cell type", title="map_iou by cell type of the image", title_justify="left")
     for column in ("images", "to begin with", "cross-fitted", "gain"):
@@ -60,7 +60,7 @@ def score_table(tuned: Tuned) -> Table:
     return table
 
 
-def response_figure(found: Found) -> Figure:
+def response_figure(found: SearchResult) -> Figure:
     """The score of every trial against each threshold, a row a class, and one for the thresholds that all classes share.
 
     All thresholds of a trial vary at once, so that a value is as good as the best trials near it: the line joins those.
@@ -87,7 +87,7 @@ def response_figure(found: Found) -> Figure:
     return figure
 
 
-def _response(axes: Axes, threshold: Threshold, found: Found, scores: Sequence[float], colour: str) -> None:
+def _response(axes: Axes, threshold: Threshold, found: SearchResult, scores: Sequence[float], colour: str) -> None:
     values = [trial.values[threshold.name] for trial in found.trials]
     axes.plot(values, scores, "o", color=colour, alpha=0.35, markersize=4, markeredgewidth=0, label="a trial")
     best = _upper(values, scores)

@@ -19,7 +19,7 @@ from somaseg.data.groups import grouped
 from somaseg.data.splits import make_folds
 from somaseg.errors import InputError
 from somaseg.files import write_atomic
-from somaseg.tuning.cross_fitting import Tuned, Tuning, tune
+from somaseg.tuning.cross_fitting import Tuning, TuningResult, tune
 from somaseg.tuning.report import response_figure, verdict
 from somaseg.tuning.search import Studies
 from somaseg.tuning.trials import Case
@@ -42,7 +42,7 @@ def tune_runs(
     force: bool = False,
     processes: int | None = None,
     console: Console | None = None,
-) -> tuple[Tuned, list[Path]]:
+) -> tuple[TuningResult, list[Path]]:
     """Choose thresholds for saved predictions, score them by cross-fitting, and write settings.
 
     The settings are those chosen on all images where the cross-fitted gain is outside the noise, and those to begin with where it is not.
@@ -74,7 +74,7 @@ def tune_runs(
     cases, samples = read_cases(runs, read_annotations(truth))
     by_name = make_folds(grouped(samples, find=find_groups), folds, seed)
     tuning = Tuning(cases, np.array([by_name[case.name] for case in cases]), start, trials, seed)
-    tuned, found = tune(tuning, Studies(study, made_of(runs, tuning)), processes, console)
+    tuned, found = tune(tuning, Studies(study, study_key(runs, tuning)), processes, console)
     takes_chosen = tuned.is_sure or force
     which = "thresholds chosen on all images" if takes_chosen else "thresholds to begin with, as tuning gained nothing that is sure"
     write_settings(out, found.settings if takes_chosen else start, tuning.models, f"somaseg tune: {which}.\n{verdict(tuned)}")
@@ -115,7 +115,7 @@ def read_cases(runs: SavedRuns, samples: Sequence[Sample]) -> tuple[list[Case], 
     return cases, paired
 
 
-def made_of(runs: SavedRuns, tuning: Tuning) -> dict[str, str]:
+def study_key(runs: SavedRuns, tuning: Tuning) -> dict[str, str]:
     """What the scores of trials depend on, by its name in messages, as text that changes when it does."""
     names = {case.name for case in tuning.cases}
     origins = {m.files[0].stem: [origin.key() for origin in m.origins] for m in runs.images if m.files[0].stem in names}

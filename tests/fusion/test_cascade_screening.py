@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from somaseg.fusion.cascade_screening import cascade_screening, supporters
 from somaseg.fusion.pool import pool
-from somaseg.fusion.screening import cascade_screening, supporters
 from somaseg.instances import Instances
 from somaseg.masks.pairs import mask_pairs
 from somaseg.postprocessing.candidates import Candidates
