@@ -40,7 +40,7 @@ from somaseg.config import FuseSettings, PostprocessSettings, SegmentSettings, S
 from somaseg.errors import InputError
 from somaseg.evaluation.map_iou import FULL_SET_IMAGES, MapIou, summarise
 from somaseg.evaluation.matching import Record
-from somaseg.files import write_atomic
+from somaseg.files import write_whole
 from somaseg.tuning.cross_fitting import Tuning
 from somaseg.tuning.trials import Case, method
 from somaseg.tuning.tune import read_cases, study_key
@@ -199,7 +199,7 @@ def found_of(given: Input, folder: Path, console: Console) -> Found:
     begin = time.perf_counter()
     found = given.compute()
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, found.model_dump_json(indent=1).encode())
+    write_whole(path, found.model_dump_json(indent=1).encode())
     console.print(f"{given.row.name}: {time.perf_counter() - begin:.0f} s")
     return found
 
@@ -252,8 +252,8 @@ def main() -> None:
         "bootstrap": {"draws": DRAWS, "seed": SEED},
         "rows": results,
     }
-    write_atomic(arguments.out / "results.json", json.dumps(about, indent=1).encode())
-    write_atomic(arguments.out / "table.md", table.encode())
+    write_whole(arguments.out / "results.json", json.dumps(about, indent=1).encode())
+    write_whole(arguments.out / "table.md", table.encode())
     forest_figure(lines).savefig(arguments.out / "forest.png", dpi=120)
     console.print(Markdown(table))
 

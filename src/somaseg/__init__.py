@@ -36,7 +36,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import torch only when a model is asked for."""
     if name in ("Segmenter", "load"):
-        from somaseg.inference import detect as predict
+        from somaseg.inference import segmenter
 
-        return getattr(predict, name)
+        return getattr(segmenter, name)
     raise AttributeError(f"module 'somaseg' has no attribute {name!r}")

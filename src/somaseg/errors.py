@@ -8,6 +8,10 @@ class InputError(ValueError):
     """
 
 
+class WeightsError(InputError):
+    """Weights that cannot be used, found when the first image wants them: no other image can be segmented either."""
+
+
 class MissingExtraError(ImportError):
     """A command needs an optional part of somaseg that is not installed; the message names the extra."""
 

@@ -1,9 +1,9 @@
-"""The two records that cross every command: `Prediction` (raw) and `Instances` (final)."""
+"""The two records that cross every command, `Prediction` (raw) and `Instances` (final), and `Predictor`, which gives the first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -261,3 +261,29 @@ class Prediction:
     def __getitem__(self, index: NDArray[Any] | slice) -> "Prediction":
         """The chosen detections: a slice, integers, or N booleans."""
         return Prediction(self.size, self.boxes[index], self.scores[index], self.labels[index], self.mask_probs[index], self.classes)
+
+
+class Predictor(Protocol):
+    """What gives raw detections of images: a trained model on any runtime, or something made of such.
+
+    Runs over folders need no more of it than this.
+    """
+
+    @property
+    def name(self) -> str:
+        """What to call the weights."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the weights' file."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names."""
+
+    @property
+    def about(self) -> dict[str, dict[str, Any]]:
+        """Settings of the network (`model`), of the views (`tta`), and the thresholds that come with the weights (`postprocess`)."""
+
+    def predict(self, image: NDArray[Any]) -> Prediction:
+        """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float, in pixels of it."""

@@ -1,8 +1,12 @@
-"""What a result was made with: versions of packages, content of files."""
+"""What a result was made with: versions of packages, and the record that a run leaves of itself."""
 
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
+from typing import Any
+
+import orjson
 
 PACKAGES = ("somaseg", "torch", "torchvision", "timm", "numpy")
 
@@ -10,3 +14,46 @@ PACKAGES = ("somaseg", "torch", "torchvision", "timm", "numpy")
 def versions(more: Iterable[str] = ()) -> dict[str, str]:
     """Versions of Python, of the packages that results depend on, and of `more`; none is imported."""
     return {"python": platform.python_version(), **{package: version(package) for package in (*PACKAGES, *more)}}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `run.json` says of a run over images: what it was made with, what came of it, what went wrong.
+
+    Attributes:
+        settings: all that the results depend on, by section, as JSON takes it.
+        models: of the weights, or of the predictions that took their place.
+        images: images with results.
+        failures: what went wrong, by file.
+        seconds: of the whole run.
+        skipped: images whose results were made before; None where every run makes all.
+        cells: cells by class; None where the run made predictions.
+        warnings: what to look at, by image.
+        more: what only this kind of run tells, by name.
+    """
+
+    settings: Mapping[str, Any]
+    models: Mapping[str, Any]
+    images: int
+    failures: Mapping[str, str]
+    seconds: float
+    skipped: int | None = None
+    cells: Mapping[str, Any] | None = None
+    warnings: Mapping[str, list[str]] = field(default_factory=dict)
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    def json(self) -> bytes:
+        """As `run.json` has it, with the versions of packages."""
+        fields = {
+            "settings": self.settings,
+            **self.models,
+            "versions": versions(),
+            "images": self.images,
+            "skipped": self.skipped,
+            "cells": self.cells,
+            "failures": self.failures,
+            "warnings": self.warnings,
+            "seconds": self.seconds,
+            **self.more,
+        }
+        return orjson.dumps({name: value for name, value in fields.items() if value is not None}, option=orjson.OPT_INDENT_2)

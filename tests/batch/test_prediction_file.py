@@ -19,7 +19,7 @@ from somaseg.batch.prediction_file import (
     save_prediction,
 )
 from somaseg.errors import InputError
-from somaseg.files import write_atomic
+from somaseg.files import write_whole
 from somaseg.instances import Prediction
 
 ORIGIN = Origin(
@@ -215,10 +215,10 @@ def test_a_key_tells_what_changes_a_prediction():
 def test_folders_pair_by_name_in_the_order_of_the_folders(tmp_path):
     for folder in ("second", "first"):
         for name in ("b", "a.c"):
-            write_atomic(tmp_path / folder / f"{name}.npz", b"not read")
-        write_atomic(tmp_path / folder / "run.json", b"")
-        write_atomic(tmp_path / folder / ".b.npz.part", b"")
-        write_atomic(tmp_path / folder / ".hidden.npz", b"")
+            write_whole(tmp_path / folder / f"{name}.npz", b"not read")
+        write_whole(tmp_path / folder / "run.json", b"")
+        write_whole(tmp_path / folder / ".b.npz.part", b"")
+        write_whole(tmp_path / folder / ".hidden.npz", b"")
     second, first = tmp_path / "second", tmp_path / "first"
     assert prediction_files(first) == {"a.c": first / "a.c.npz", "b": first / "b.npz"}
     assert paired_files([second, first]) == {name: (second / f"{name}.npz", first / f"{name}.npz") for name in ("a.c", "b")}
@@ -227,10 +227,10 @@ def test_folders_pair_by_name_in_the_order_of_the_folders(tmp_path):
 def test_what_a_folder_lacks_is_told(tmp_path):
     for folder, names in {"one": "abcdefg", "two": "abxyz", "three": "abcdefgxyz"}.items():
         for name in names:
-            write_atomic(tmp_path / folder / f"{name}.npz", b"")
+            write_whole(tmp_path / folder / f"{name}.npz", b"")
     with pytest.raises(InputError, match=r"one lacks x, y, z; \S*two lacks c, d, e, f, g: predict the same images with every model"):
         paired_files([tmp_path / name for name in ("one", "two", "three")])
-    write_atomic(tmp_path / "three" / "h.npz", b"")
+    write_whole(tmp_path / "three" / "h.npz", b"")
     with pytest.raises(InputError, match=r"two lacks c, d, e, f, g and 1 more: predict"):
         paired_files([tmp_path / "two", tmp_path / "three"])
     (tmp_path / "empty").mkdir()

@@ -106,7 +106,7 @@ def test_predict_goes_on_where_it_stopped(images, tmp_path):
     summary = segment.predict_folder([images], saved, again)
     assert (summary.images, summary.skipped, again.calls) == (7, 2, 5)
     assert set(summary.failures) == {str(images / "broken.png")}
-    assert summary.text().splitlines()[-2:] == ["1 files failed, see above and run.json", f"predictions in {saved}"]
+    assert summary.text().splitlines()[-2:] == ["1 file failed, see above and run.json", f"predictions in {saved}"]
     iio.imwrite(images / "one.png", blob_image(C))
     (saved / "none.npz").write_bytes(b"damaged")
     again = BlobSegmenter()
@@ -165,7 +165,7 @@ def test_pictures_are_drawn_of_unchanged_images_alone(images, saved, out):
     assert len(drawn) == 5
     assert not {"one_overlay.png", "three_overlay.png"} & set(drawn)
     assert set(summary.warnings) >= {"one", "three"}
-    assert summary.warnings["one"][-1] == f"no overlay: the image {images / 'one.png'} is gone or was changed after the prediction"
+    assert summary.warnings["one"][-1] == f"no overlays: the image {images / 'one.png'} is gone or was changed after the prediction"
     assert {s.name: len(s.instances) for s in read_annotations(out)}["three"] == 3
     assert postprocess(saved, out).skipped == 7
     iio.imwrite(images / "three.png", blob_image(A, B, C))
@@ -175,7 +175,7 @@ def test_pictures_are_drawn_of_unchanged_images_alone(images, saved, out):
 
 def test_without_overlay_no_image_is_needed(images, saved, out):
     shutil.rmtree(images)
-    summary = postprocess(saved, out, overlay=False)
+    summary = postprocess(saved, out, formats=["labels"])
     assert summary.images == 7
     assert not any("overlay" in w for warnings in summary.warnings.values() for w in warnings)
 
@@ -211,7 +211,8 @@ def test_places_for_results_that_cannot_be_are_refused(saved, out, tmp_path):
 def test_a_folder_of_two_models_is_refused(images, saved):
     segment.predict_folder([images / "one.png"], saved, BlobSegmenter(sha256="other"))
     with pytest.raises(
-        InputError, match=r"\.npz: origin.weights_sha256 and tta: made with weights blobs \(other\), .* with weights blobs \(b10b\)"
+        InputError,
+        match=r"\.npz: origin\.weights_sha256, tta and model\.detect: made with weights blobs \(other\), .* weights blobs \(b10b\)",
     ):
         read_runs([saved])
 
@@ -259,10 +260,7 @@ def test_fusion_of_saved_predictions(images, saved, out, tmp_path):
 @pytest.fixture
 def command(monkeypatch):
     """The command line with blobs for a network."""
-    predict = pytest.importorskip("somaseg.inference.segmenter")
-    segmenter = BlobSegmenter()
-    segmenter.settings = PostprocessSettings.model_validate(segmenter.about["postprocess"])
-    monkeypatch.setattr(predict, "load", lambda name: segmenter)
+    monkeypatch.setattr("somaseg.inference.deferred.DeferredSegmenter", lambda weights: BlobSegmenter())
     return lambda *words: CliRunner().invoke(app, [*map(str, words)])
 
 

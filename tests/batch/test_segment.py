@@ -17,9 +17,11 @@ from somaseg.annotations.submission import read_submission
 from somaseg.batch.segment import RunSummary, segment_folder
 from somaseg.cli.main import app
 from somaseg.config import PostprocessSettings
-from somaseg.errors import InputError
+from somaseg.errors import InputError, WeightsError
 from somaseg.export import coco as export
-from somaseg.files import write_atomic
+from somaseg.export.formats import FORMATS, Format
+from somaseg.export.image_result import Exported
+from somaseg.files import write_whole
 
 SETTINGS = PostprocessSettings(min_area={"default": 4})
 A, B, C = (4, 4, 10, 14), (20, 20, 34, 28), (40, 30, 46, 46)
@@ -166,12 +168,32 @@ def test_a_damaged_result_is_made_again(images, out, junk):
 
 
 def test_without_overlay_there_is_none_and_a_later_run_draws_it(images, out):
-    segment(images, out, overlay=False)
+    segment(images, out, formats=["labels"])
     assert not (out / "overlays").exists()
     again = BlobSegmenter()
-    segment(images, out, again, overlay=True)
+    segment(images, out, again)
     assert again.calls == 3
     assert len(list((out / "overlays").iterdir())) == 3
+
+
+def test_a_new_format_is_a_line_in_the_table(images, out, monkeypatch):
+    segment(images, out)
+    monkeypatch.setitem(FORMATS, "counts", Format("_count.txt", lambda result: Exported(str(len(result.cells)).encode())))
+    formats = ["labels", "counts"]
+    assert segment(images, out, formats=formats).skipped == 0
+    assert (out / "counts" / "three_count.txt").read_text() == "3"
+    assert segment(images, out, formats=formats).skipped == 3
+    (out / "counts" / "one_count.txt").unlink()
+    assert segment(images, out, formats=formats).skipped == 2
+
+
+def test_weights_that_cannot_be_used_end_the_run(images, out):
+    class Broken(BlobSegmenter):
+        def predict(self, image):
+            raise WeightsError("weights.safetensors: does not fit")
+
+    with pytest.raises(WeightsError):
+        segment(images, out, Broken())
 
 
 def test_a_run_broken_off_loses_only_the_image_in_hand(images, out):
@@ -191,15 +213,14 @@ def test_a_run_broken_off_loses_only_the_image_in_hand(images, out):
 
 @pytest.mark.parametrize("stop", ["one_labels.tif", "one_overlay.png", "one.json"])
 def test_a_kill_while_writing_leaves_an_image_that_is_made_again(images, out, monkeypatch, stop):
-
     def killed(path: Path, data: bytes) -> None:
         if path.name == stop:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.with_name(f".{path.name}.part").write_bytes(data[: len(data) // 2])
             raise KeyboardInterrupt
-        write_atomic(path, data)
+        write_whole(path, data)
 
-    monkeypatch.setattr("somaseg.batch.result_folder.write_atomic", killed)
+    monkeypatch.setattr("somaseg.batch.result_folder.write_whole", killed)
     with pytest.raises(KeyboardInterrupt):
         segment(images, out)
     monkeypatch.undo()
@@ -345,10 +366,7 @@ def test_the_progress_bar_shows_the_rate(images, out):
 @pytest.fixture
 def command(monkeypatch):
     """`somaseg segment` with blobs for a network."""
-    predict = pytest.importorskip("somaseg.inference.segmenter")
-    segmenter = BlobSegmenter()
-    segmenter.settings = SETTINGS
-    monkeypatch.setattr(predict, "load", lambda name: segmenter)
+    monkeypatch.setattr("somaseg.inference.deferred.DeferredSegmenter", lambda weights: BlobSegmenter())
     return lambda *words: CliRunner().invoke(app, ["segment", *map(str, words)])
 
 

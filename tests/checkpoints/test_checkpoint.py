@@ -6,7 +6,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from somaseg.checkpoints.checkpoint import load_checkpoint, read_about, save_checkpoint
+from somaseg.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from somaseg.checkpoints.header import read_header
 from somaseg.config import Config, PostprocessSettings
 from somaseg.errors import InputError
 from somaseg.models.cascade import CascadeMaskRCNN
@@ -49,7 +50,7 @@ def test_round_trip_in_float(saved, tmp_path):
     save_checkpoint(path, model, CONFIG, {}, "float")
     found = load_checkpoint(path).model.state_dict()
     assert all(torch.equal(found[name], tensor) for name, tensor in model.state_dict().items())
-    assert read_about(path).types == ("F32",)
+    assert read_header(path).types == ("F32",)
 
 
 def test_what_half_precision_cannot_hold_stays_float(saved):
@@ -63,7 +64,7 @@ def test_what_half_precision_cannot_hold_stays_float(saved):
 
 def test_what_a_file_says_of_itself_is_read_without_its_weights(saved):
     model, path = saved
-    about = read_about(path)
+    about = read_header(path)
     assert about.config == CONFIG
     assert about.provenance == {"data": "drawn", "fold": 0}
     assert about.shapes == {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

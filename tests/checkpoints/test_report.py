@@ -7,7 +7,8 @@ from rich.console import Console
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from somaseg.checkpoints.checkpoint import CheckpointHeader, load_checkpoint, save_checkpoint
+from somaseg.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from somaseg.checkpoints.header import CheckpointHeader
 from somaseg.checkpoints.names import SHIPPED, known_hash, shipped_names, weights_files
 from somaseg.checkpoints.report import facts, in_words, info, input_in_words, verify
 from somaseg.cli.main import app

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from drawing import draw
 from somaseg.config import FuseSettings, PostprocessSettings
 from somaseg.errors import InputError
-from somaseg.fusion.fuse import fuse, mask_nms, nms
+from somaseg.fusion.fuse import fuse, mask_nms_fusion, nms_fusion
 from somaseg.fusion.pool import pool
 from somaseg.instances import Instances, Prediction
 from somaseg.postprocessing.candidates import Candidates
@@ -119,8 +119,8 @@ def test_nms_goes_by_boxes_and_mask_nms_by_masks():
     )
     assert len(cells) == 2
     together = pool([Candidates.from_instances(cells)])
-    assert nms(together, 0.5).scores.tolist() == pytest.approx([0.9])
-    assert mask_nms(together, 0.5).scores.tolist() == pytest.approx([0.9, 0.5])
+    assert nms_fusion(together, 0.5).scores.tolist() == pytest.approx([0.9])
+    assert mask_nms_fusion(together, 0.5).scores.tolist() == pytest.approx([0.9, 0.5])
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from somaseg.config import ModelSettings, PostprocessSettings, PredictSettings
 from somaseg.images.normalize import to_grey
 from somaseg.instances import Prediction
 
@@ -21,11 +22,16 @@ class BlobSegmenter:
 
     name = "blobs"
     classes = CLASSES
+    model_settings = ModelSettings()
+    settings = PostprocessSettings(min_area={"default": 4})
     about: ClassVar[dict[str, dict[str, Any]]] = {"model": {}, "tta": {}, "postprocess": {"min_area": {"default": 4.0}}}
 
     def __init__(self, sha256: str = "b10b", interrupt_at: int | None = None, fail_height: int | None = None, warn: bool = False) -> None:
         self.sha256, self.interrupt_at, self.fail_height, self.warn = sha256, interrupt_at, fail_height, warn
         self.calls = 0
+
+    def configure(self, settings: PredictSettings) -> None:
+        """Blobs are the same however they are looked at."""
 
     def predict(self, image: NDArray[Any]) -> Prediction:
         self.calls += 1

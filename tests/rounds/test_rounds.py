@@ -21,7 +21,7 @@ pytest.importorskip("pytorch_lightning", reason="needs somaseg[train]")
 import imageio.v3 as iio
 
 from fields import annotated, field
-from somaseg.checkpoints.checkpoint import read_about
+from somaseg.checkpoints.header import read_header
 from somaseg.cli.main import app
 from somaseg.config import AugmentSettings, Config, PseudoTrainSettings, RoundsSettings, TrainSettings, ZoomSettings
 from somaseg.errors import InputError
@@ -90,7 +90,7 @@ def test_a_round_from_data_to_an_ensemble(ended: Path) -> None:
     out = ended / "out"
     assert states(ended) == dict.fromkeys(STAGES, "done")
     for number, steps in ((0, 2), (1, 3)):
-        about = read_about(out / f"train-{number}" / "a" / "last.safetensors")
+        about = read_header(out / f"train-{number}" / "a" / "last.safetensors")
         assert (about.provenance["step"], about.config.train.seed, about.provenance["held_out"]) == (steps, 0, 2)
     start = file_sha256(out / "train-0" / "a" / "last.safetensors")
     assert start in about.provenance["start"]

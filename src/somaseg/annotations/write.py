@@ -1,20 +1,21 @@
 """Write samples as COCO JSON, as the competition's `train.csv`, or as label TIFFs; masks come back exact to the pixel."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 import polars as pl
-import tifffile
 
 from somaseg.annotations.kaggle import METADATA, REQUIRED
 from somaseg.annotations.samples import Sample
 from somaseg.errors import InputError
+from somaseg.export.coco import categories, coco_cells
+from somaseg.export.labels import label_tiff
+from somaseg.export.submission import kaggle_rle
+from somaseg.files import write_whole
 from somaseg.instances import Instances
-from somaseg.masks import crops as mk
 
 
 def write_coco(samples: Sequence[Sample], path: Path) -> None:
@@ -23,34 +24,23 @@ def write_coco(samples: Sequence[Sample], path: Path) -> None:
     `file_name` leads from the folder of `path` to the image. The samples' metadata, cell type, group, source and pixel size
     become fields of the image; scores are written where they are not all 1. Ignored regions follow the cells, with `ignore` 1.
     """
-    categories = list(dict.fromkeys(name for sample in samples for part in (sample.instances, sample.ignored) for name in part.classes))
+    classes = list(dict.fromkeys(name for sample in samples for part in (sample.instances, sample.ignored) for name in part.classes))
+    numbers = {name: number for number, name in enumerate(classes, start=1)}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for image_id, sample in enumerate(samples, start=1):
         images.append(_coco_image(sample, image_id, path.parent))
         for part, marks in ((sample.instances, {}), (sample.ignored, {"ignore": 1})):
-            for cell in coco_cells(part):
-                category = categories.index(part.classes[cell.pop("label")]) + 1
-                own = {"id": len(annotations) + 1, "image_id": image_id, "category_id": category, "iscrowd": 0}
-                annotations.append({**own, **cell, **marks})
+            scores = part.scores.tolist() if (part.scores != 1).any() else ()
+            for number, (label, cell) in enumerate(zip(part.labels.tolist(), coco_cells(part), strict=True)):
+                own = {"id": len(annotations) + 1, "image_id": image_id, "category_id": numbers[part.classes[label]]}
+                annotations.append({**own, **cell, **({"score": scores[number]} if scores else {}), **marks})
     data = {
         "images": images,
-        "categories": [{"id": number, "name": name} for number, name in enumerate(categories, start=1)],
+        "categories": categories(classes),
         "annotations": annotations,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(orjson.dumps(data))
-
-
-def coco_cells(instances: Instances) -> Iterator[dict[str, Any]]:
-    """`label`, `bbox` (x, y, width, height), `area`, `segmentation` and, where scores are not all 1, `score` of each cell."""
-    scored = bool((instances.scores != 1).any())
-    x0, y0, x1, y1 = instances.boxes.T
-    bboxes = np.stack([x0, y0, x1 - x0, y1 - y0], axis=1).tolist()
-    for label, bbox, area, rle, score in zip(
-        instances.labels.tolist(), bboxes, instances.area.tolist(), instances.to_rle(), instances.scores.tolist(), strict=True
-    ):
-        yield {"label": label, "bbox": bbox, "area": area, "segmentation": rle, **({"score": score} if scored else {})}
+    write_whole(path, orjson.dumps(data))
 
 
 def _coco_image(sample: Sample, image_id: int, folder: Path) -> dict[str, Any]:
@@ -92,17 +82,12 @@ def write_kaggle(samples: Sequence[Sample], path: Path) -> None:
         for rle, name in cells or [("", sample.cell_type)]:
             rows.append(tuple({**fields, "annotation": rle, "cell_type": name}.get(column) for column in columns))
     text = [tuple(None if value in (None, "") else str(value) for value in row) for row in rows]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pl.DataFrame(text, schema=dict.fromkeys(columns, pl.String), orient="row").write_csv(path)
+    write_whole(path, pl.DataFrame(text, schema=dict.fromkeys(columns, pl.String), orient="row").write_csv())
 
 
 def kaggle_rles(instances: Instances) -> list[str]:
-    """The competition's RLE of each cell: "start length start length ...", from 1, along the rows."""
-    rles = []
-    for crop, box in zip(instances.masks, instances.boxes, strict=True):
-        starts, lengths = mk.runs_from_crop(crop, box, instances.size, "C")
-        rles.append(" ".join(map(str, np.stack([starts + 1, lengths], axis=1).ravel().tolist())))
-    return rles
+    """The competition's RLE of each cell, see `kaggle_rle`."""
+    return [kaggle_rle(crop, box, instances.size) for crop, box in zip(instances.masks, instances.boxes.tolist(), strict=True)]
 
 
 def write_label_tiffs(samples: Sequence[Sample], folder: Path) -> dict[str, int]:
@@ -117,19 +102,11 @@ def write_label_tiffs(samples: Sequence[Sample], folder: Path) -> dict[str, int]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"{folder}: two images are called {twice}: rename one, or write COCO JSON")
-    (folder / "labels").mkdir(parents=True, exist_ok=True)
     lost: dict[str, int] = {}
     for name, sample in zip(names, samples, strict=True):
-        labels, pixels = sample.instances.to_label_image()
-        if pixels:
-            lost[sample.name] = pixels
-        described = {
-            "image": Path(os.path.relpath(sample.image, folder / "labels")).as_posix(),
-            "classes": sample.instances.classes,
-            "labels": sample.instances.labels.tolist(),
-            "group": sample.group,
-            "cell_type": sample.cell_type,
-        }
-        image = labels.astype(np.uint16) if len(sample.instances) <= np.iinfo(np.uint16).max else labels
-        tifffile.imwrite(folder / "labels" / f"{name}.tif", image, compression="zlib", metadata=described)
+        image = Path(os.path.relpath(sample.image, folder / "labels")).as_posix()
+        exported = label_tiff(sample.instances, image=image, group=sample.group, cell_type=sample.cell_type)
+        write_whole(folder / "labels" / f"{name}.tif", exported.data)
+        if exported.pixels_lost:
+            lost[sample.name] = exported.pixels_lost
     return lost

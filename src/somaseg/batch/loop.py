@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from somaseg.errors import InputError, MissingExtraError
+from somaseg.errors import InputError, MissingExtraError, WeightsError
 from somaseg.images.read import find_images, image_stem
 
 
@@ -91,20 +91,22 @@ def go_through(files: Sequence[Path], work: Callable[[Path], Iterable[ImageDone]
         work: makes the results of the images of a file, one after the other.
         console: where to show a progress bar; None shows none.
     """
-    gathered = LoopResult()
+    result = LoopResult()
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=console is None) as bar:
         task = bar.add_task("", total=len(files))
         for path in files:
             try:
                 for done in work(path):
-                    gathered.images.append((path, done))
+                    result.images.append((path, done))
                     bar.update(task, description=done.name)
+            except WeightsError:  # what is wrong with the weights is wrong for every file
+                raise
             except (InputError, MissingExtraError, RuntimeError, MemoryError) as error:
                 reason = str(error) if isinstance(error, InputError | MissingExtraError) else f"{type(error).__name__}: {error}"
-                gathered.failures[str(path)] = reason if str(path) in reason else f"{path}: {reason}"
+                result.failures[str(path)] = reason if str(path) in reason else f"{path}: {reason}"
             bar.advance(task)
-    return gathered
+    return result
 
 
 def check_out(out: Path) -> None:

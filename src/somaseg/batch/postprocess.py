@@ -15,12 +15,13 @@ from somaseg.batch.result_folder import ResultFolder
 from somaseg.batch.saved_runs import ImagePredictions, SavedRuns, about_models, check_other_folder, is_still
 from somaseg.batch.summary import RunSummary
 from somaseg.errors import InputError, MissingExtraError
+from somaseg.export.formats import DEFAULT
 from somaseg.fusion.methods import Method
 from somaseg.images.read import Frame, read_frames
 
 
 def postprocess_folder(
-    runs: SavedRuns, out: Path, method: Method, kaggle: Path | None = None, overlay: bool = True, console: Console | None = None
+    runs: SavedRuns, out: Path, method: Method, kaggle: Path | None = None, formats: Sequence[str] = DEFAULT, console: Console | None = None
 ) -> RunSummary:
     """Make cells of saved predictions and write what `segment_folder` does, with the same rules for what was done before.
 
@@ -31,7 +32,7 @@ def postprocess_folder(
         out: folder for the results.
         method: from the predictions of an image to its cells.
         kaggle: where to write a `submission.csv`; its ids are the stems of the files.
-        overlay: whether to draw pictures.
+        formats: of each image's files, names in `somaseg.export.formats.FORMATS`.
         console: where to show a progress bar; None shows none.
 
     Raises:
@@ -44,15 +45,15 @@ def postprocess_folder(
         by_file[Path(members.origins[0].file)].append(members)
     if kaggle is not None:
         check_submission(kaggle, by_file)
-    results = ResultFolder(out, method, overlay)
-    gathered = go_through(list(by_file), lambda path: _cells_of_file(path, by_file[path], results), console)
-    gathered.failures.update(runs.failures)
-    return results.finish(gathered, runs.classes, about_models(runs), kaggle, begin)
+    results = ResultFolder(out, method, formats)
+    gone_through = go_through(list(by_file), lambda path: _cells_of_file(path, by_file[path], results), console)
+    gone_through.failures.update(runs.failures)
+    return results.finish(gone_through, runs.classes, about_models(runs), kaggle, begin)
 
 
 def _cells_of_file(path: Path, images: Sequence[ImagePredictions], results: ResultFolder) -> Iterator[ImageDone]:
     """Results of the images of a file, page by page."""
-    has_image = results.overlay and is_still(path, images[0].origins[0].sha256)
+    has_image = results.needs_image and is_still(path, images[0].origins[0].sha256)
     frames = read_frames(path) if has_image else iter(())
     for members in images:
         begin = time.perf_counter()

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from somaseg.errors import InputError
-from somaseg.files import write_atomic
+from somaseg.files import write_whole
 from somaseg.instances import Prediction
 
 FORMAT = 1
@@ -76,9 +76,14 @@ class Origin(BaseModel):
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
 
+    @property
+    def detect(self) -> dict[str, Any]:
+        """What the network kept of its raw detections, a section of `model`."""
+        return dict(self.model.get("detect", {}))
+
     def key(self) -> dict[str, Any]:
         """All that a prediction depends on: equal keys, equal predictions."""
-        return {"image": self.sha256, "weights": self.weights_sha256, "tta": self.tta, "somaseg": self.somaseg}
+        return {"image": self.sha256, "weights": self.weights_sha256, "tta": self.tta, "detect": self.detect, "somaseg": self.somaseg}
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +100,7 @@ def save_prediction(path: Path, saved: SavedPrediction) -> None:
     origin = np.frombuffer(saved.origin.model_dump_json().encode(), np.uint8)
     buffer = io.BytesIO()
     np.savez(buffer, format=np.int64(FORMAT), origin=origin, **arrays)  # type: ignore[arg-type]
-    write_atomic(path, buffer.getvalue())
+    write_whole(path, buffer.getvalue())
 
 
 def load_prediction(path: str | Path) -> SavedPrediction:

@@ -5,15 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
 from numpy.typing import NDArray
 
 from somaseg.batch.loop import LoopResult, Names
 from somaseg.batch.prediction_file import SUFFIX, Origin, SavedPrediction, load_origin, save_prediction
 from somaseg.batch.summary import RunSummary
 from somaseg.errors import InputError
-from somaseg.files import write_atomic
-from somaseg.provenance import versions
+from somaseg.files import write_whole
+from somaseg.provenance import Manifest
 
 
 class PredictionFolder:
@@ -38,29 +37,28 @@ class PredictionFolder:
         origin = saved.origin.model_copy(update={"seconds": round(time.perf_counter() - begin, 4)})
         save_prediction(self._file(name), SavedPrediction(saved.prediction, origin))
 
-    def finish(self, gathered: LoopResult, about: Mapping[str, Any], begin: float) -> RunSummary:
+    def finish(self, gone_through: LoopResult, settings: Mapping[str, Any], models: Mapping[str, Any], begin: float) -> RunSummary:
         """Write `run.json`.
 
         Args:
-            gathered: what the run went through.
-            about: what else belongs into it, such as the weights.
+            gone_through: images and failures of the run.
+            settings: of the network and of the views, and the thresholds that come with the weights.
+            models: what `run.json` tells of the weights.
             begin: when the run began, by `time.perf_counter`.
         """
-        origins = {name: load_origin(self._file(name)) for name in gathered.names}
-        warnings = {name: list(origin.warnings) for name, origin in origins.items() if origin.warnings}
-        seconds = round(time.perf_counter() - begin, 3)
-        manifest = {
-            **about,
-            "versions": versions(),
-            "images": len(origins),
-            "skipped": gathered.skipped,
-            "failures": gathered.failures,
-            "warnings": warnings,
-            "seconds": seconds,
-            "by_image": {name: origin.model_dump(include={"file", "page", "seconds"}) for name, origin in origins.items()},
-        }
-        write_atomic(self.out / "run.json", orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
-        return RunSummary(self.out, len(origins), gathered.skipped, None, gathered.failures, warnings, seconds)
+        origins = {name: load_origin(self._file(name)) for name in gone_through.names}
+        manifest = Manifest(
+            settings=settings,
+            models=models,
+            images=len(origins),
+            skipped=gone_through.skipped,
+            failures=gone_through.failures,
+            warnings={name: list(origin.warnings) for name, origin in origins.items() if origin.warnings},
+            seconds=round(time.perf_counter() - begin, 3),
+            more={"by_image": {name: origin.model_dump(include={"file", "page", "seconds"}) for name, origin in origins.items()}},
+        )
+        write_whole(self.out / "run.json", manifest.json())
+        return RunSummary.of(manifest, self.out)
 
     def _origin(self, name: str) -> Origin | None:
         try:

@@ -1,8 +1,7 @@
 """The folder of a run's results: what is done, the files of each image, and those of the whole run.
 
-DIR/coco/NAME.json             the cells of an image as COCO JSON; written last, so that it stands for a finished image
-DIR/labels/NAME_labels.tif     its label image
-DIR/overlays/NAME_overlay.png  its picture
+DIR/FORMAT/NAME...             a file of each image in each format, see `somaseg.export.formats`
+DIR/coco/NAME.json             one of them: its cells as COCO JSON; written last, so that it stands for a finished image
 DIR/instances.json             the cells of all images as COCO JSON
 DIR/cells.csv                  a row a cell
 DIR/run.json                   how they were made, and what went wrong
@@ -11,6 +10,7 @@ DIR/run.json                   how they were made, and what went wrong
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,15 @@ from somaseg.batch.loop import LoopResult, Names
 from somaseg.batch.prediction_file import Origin, SavedPrediction
 from somaseg.batch.summary import RunSummary
 from somaseg.errors import InputError
-from somaseg.export import coco as export
-from somaseg.export.labels import label_tiff
-from somaseg.export.overlay import overlay_png
+from somaseg.export import coco
+from somaseg.export.formats import DEFAULT, FORMATS, RECORD
+from somaseg.export.image_result import ImageResult
 from somaseg.export.submission import submission_csv
 from somaseg.export.table import cells_csv
-from somaseg.files import write_atomic
+from somaseg.files import write_whole
 from somaseg.fusion.methods import Method
-from somaseg.images.normalize import to_grey
 from somaseg.images.read import frame_name
-from somaseg.provenance import versions
+from somaseg.provenance import Manifest
 
 
 class ResultFolder:
@@ -40,18 +39,25 @@ class ResultFolder:
     Args:
         out: the folder; it need not be there.
         method: how cells are made.
-        overlay: whether a picture belongs to the results.
+        formats: names in `somaseg.export.formats.FORMATS` of the files that an image gets beside its COCO JSON.
     """
 
-    def __init__(self, out: Path, method: Method, overlay: bool) -> None:
-        self.out, self.method, self.overlay = out, method, overlay
+    def __init__(self, out: Path, method: Method, formats: Sequence[str] = DEFAULT) -> None:
+        self.out, self.method = out, method
+        self.formats = {name: FORMATS[name] for name in formats if name != RECORD}
         self.names = Names(self._owner)
 
+    @property
+    def needs_image(self) -> bool:
+        """Whether any of the files shows the image."""
+        return any(form.needs_image for form in self.formats.values())
+
     def is_done(self, name: str, origins: Sequence[Origin], has_image: bool = True) -> bool:
-        """Whether all files of an image are there and were made from the same things; without an image there is no picture."""
+        """Whether all files of an image are there and were made from the same things; without an image none is due that shows it."""
         document = self._document(name)
-        files = [self._labels(name), *([self._overlay(name)] if self.overlay and has_image else [])]
-        return document is not None and document["info"]["made_from"] == self._result_key(origins) and all(file.exists() for file in files)
+        due = [form for form, entry in self.formats.items() if has_image or not entry.needs_image]
+        made_from = None if document is None else document["info"]["made_from"]
+        return made_from == self._result_key(origins) and all(self._file(form, name).exists() for form in due)
 
     def add(self, name: str, members: Sequence[SavedPrediction], image: NDArray[Any] | None, begin: float) -> None:
         """Make the cells of an image and write all its files.
@@ -59,71 +65,68 @@ class ResultFolder:
         Args:
             name: of the image.
             members: its predictions, one or of several models.
-            image: (H, W) or (H, W, C), for the picture; None draws none.
+            image: (H, W) or (H, W, C); without it there is no file that shows it.
             begin: when the work on the image began, by `time.perf_counter`.
         """
         cells, steps = self.method.cells([member.prediction for member in members])
         origins = [member.origin for member in members]
+        first = origins[0]
         seconds = round(time.perf_counter() - begin, 4)
         warnings = list(dict.fromkeys(warning for origin in origins for warning in origin.warnings))
-        if self.overlay and image is None:
-            warnings.append(f"no overlay: the image {origins[0].file} is gone or was changed after the prediction")
-        labels, lost = label_tiff(cells)
-        write_atomic(self._labels(name), labels)
-        if self.overlay and image is not None:
-            write_atomic(self._overlay(name), overlay_png(to_grey(image), cells))
+        result = ImageResult(cells, image, Path(first.file).name, first.page, first.pixel_size)
+        lost = {}
+        for form, entry in self.formats.items():
+            if entry.needs_image and image is None:
+                warnings.append(f"no {form}: the image {first.file} is gone or was changed after the prediction")
+                continue
+            exported = entry.export(result)
+            write_whole(self._file(form, name), exported.data)
+            lost[form] = exported.pixels_lost
         info = {"made_from": self._result_key(origins), "seconds": seconds, "steps": steps, "warnings": warnings}
-        info |= {"source": str(Path(origins[0].file).resolve()), "label_pixels_lost": lost}
-        document = export.coco_document(cells, Path(origins[0].file).name, origins[0].page, origins[0].pixel_size)
-        write_atomic(self._coco(name), orjson.dumps({"info": info, **document}))
+        info |= {"source": str(Path(first.file).resolve()), "label_pixels_lost": lost.get("labels", 0)}
+        write_whole(self._file(RECORD, name), FORMATS[RECORD].export(replace(result, info=info)).data)
 
     def finish(
-        self, gathered: LoopResult, classes: Sequence[str], about: Mapping[str, Any], kaggle: Path | None, begin: float
+        self, gone_through: LoopResult, classes: Sequence[str], models: Mapping[str, Any], kaggle: Path | None, begin: float
     ) -> RunSummary:
         """Make the files of the whole run from those of its images, which are read one at a time.
 
         Args:
-            gathered: what the run went through.
+            gone_through: images and failures of the run.
             classes: class names.
-            about: what else belongs into `run.json`, such as the weights.
+            models: what `run.json` tells of the weights.
             kaggle: where to write a `submission.csv`; its ids are the stems of the files, with the page of a stack.
             begin: when the run began, by `time.perf_counter`.
         """
-        names = gathered.names
-        write_atomic(self.out / "instances.json", export.merge_coco(self._documents(names), gathered.file_names(), classes))
-        write_atomic(self.out / "cells.csv", cells_csv(self._documents(names), names))
+        names = gone_through.names
+        write_whole(self.out / "instances.json", coco.merge_coco(self._documents(names), gone_through.file_names(), classes))
+        write_whole(self.out / "cells.csv", cells_csv(self._documents(names), names))
         if kaggle is not None:
-            ids = [frame_name(path, done.page) for path, done in gathered.images]
-            cells_by_id = zip(ids, map(export.cells_of, self._documents(names)), strict=True)
-            write_atomic(kaggle, submission_csv(cells_by_id))
+            ids = [frame_name(path, done.page) for path, done in gone_through.images]
+            cells_by_id = zip(ids, map(coco.cells_of, self._documents(names)), strict=True)
+            write_whole(kaggle, submission_csv(cells_by_id))
 
         by_image = {}
         cells: Counter[int] = Counter()
         steps: Counter[str] = Counter()
-        for (path, done), document in zip(gathered.images, self._documents(names), strict=True):
+        for (path, done), document in zip(gone_through.images, self._documents(names), strict=True):
             by_image[done.name] = {**document["info"], "file": str(path.resolve())}
             cells.update(a["category_id"] for a in document["annotations"])
             steps.update(document["info"]["steps"])
-        warnings = {name: info["warnings"] for name, info in by_image.items() if info["warnings"]}
-        of_class = {category["name"]: cells[category["id"]] for category in export.categories(classes)}
-        seconds = round(time.perf_counter() - begin, 3)
-        manifest = {
-            "settings": {**self.method.settings, "overlay": self.overlay},
-            **about,
-            "versions": versions(),
-            "images": len(names),
-            "skipped": gathered.skipped,
-            "cells": of_class,
-            "failures": gathered.failures,
-            "warnings": warnings,
-            "seconds": seconds,
-            "steps": dict(steps),
-            "by_image": {
-                name: {key: info[key] for key in ("file", "seconds", "steps", "label_pixels_lost")} for name, info in by_image.items()
-            },
-        }
-        write_atomic(self.out / "run.json", orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
-        return RunSummary(self.out, len(names), gathered.skipped, of_class, gathered.failures, warnings, seconds)
+        told = ("file", "seconds", "steps", "label_pixels_lost")
+        manifest = Manifest(
+            settings={**self.method.settings, "overlay": "overlays" in self.formats},
+            models=models,
+            images=len(names),
+            skipped=gone_through.skipped,
+            cells={category["name"]: cells[category["id"]] for category in coco.categories(classes)},
+            failures=gone_through.failures,
+            warnings={name: info["warnings"] for name, info in by_image.items() if info["warnings"]},
+            seconds=round(time.perf_counter() - begin, 3),
+            more={"steps": dict(steps), "by_image": {name: {key: info[key] for key in told} for name, info in by_image.items()}},
+        )
+        write_whole(self.out / "run.json", manifest.json())
+        return RunSummary.of(manifest, self.out)
 
     def _result_key(self, origins: Sequence[Origin]) -> dict[str, Any]:
         keys = [origin.key() for origin in origins]
@@ -143,17 +146,11 @@ class ResultFolder:
     def _document(self, name: str) -> dict[str, Any] | None:
         """The COCO document of an image; None where there is none that `add` made."""
         try:
-            document = orjson.loads(self._coco(name).read_bytes())
+            document = orjson.loads(self._file(RECORD, name).read_bytes())
         except (OSError, orjson.JSONDecodeError):
             return None
         info = document.get("info") if isinstance(document, dict) else None
         return dict(document) if isinstance(info, dict) and {"made_from", "source"} <= set(info) else None
 
-    def _coco(self, name: str) -> Path:
-        return self.out / "coco" / f"{name}.json"
-
-    def _labels(self, name: str) -> Path:
-        return self.out / "labels" / f"{name}_labels.tif"
-
-    def _overlay(self, name: str) -> Path:
-        return self.out / "overlays" / f"{name}_overlay.png"
+    def _file(self, form: str, name: str) -> Path:
+        return self.out / form / f"{name}{FORMATS[form].suffix}"

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from somaseg.batch.loop import check_out
 from somaseg.batch.prediction_file import Origin, load_origin, paired_files
-from somaseg.config import SegmentSettings, override, update
+from somaseg.config import PredictSettings, SegmentSettings, override, update
 from somaseg.errors import InputError
 from somaseg.files import file_sha256
 
@@ -61,7 +61,7 @@ class SavedRuns:
         """
         first = self.models[0]
         try:
-            own = kind.model_validate({"tta": first.tta, "postprocess": first.postprocess})
+            own = kind.model_validate({"tta": first.tta, "detect": first.detect, "postprocess": first.postprocess})
         except ValidationError as error:
             fault = error.errors()[0]
             field = ".".join(map(str, ("origin", *fault["loc"])))
@@ -69,11 +69,13 @@ class SavedRuns:
                 f"{self.images[0].files[0]}: {field}: {fault['msg']}: made by another version of somaseg, run `somaseg predict` again"
             ) from error
         settings = override(update(own, file), assignments)
-        if settings.tta != own.tta:
-            raise InputError(
-                f"tta: the predictions in {self.folders[0]} were made with {own.tta!r}, the settings ask for {settings.tta!r}: "
-                "run `somaseg predict` with these, or leave tta out"
-            )
+        for section in PredictSettings.model_fields:
+            made, asked = getattr(own, section), getattr(settings, section)
+            if asked != made:
+                raise InputError(
+                    f"{section}: the predictions in {self.folders[0]} were made with {made!r}, the settings ask for {asked!r}: "
+                    f"run `somaseg predict` with these, or leave {section} out"
+                )
         return settings
 
 
@@ -140,10 +142,10 @@ def _check_same_image(members: ImagePredictions) -> None:
 
 def _check_same_models(members: ImagePredictions, first: ImagePredictions) -> None:
     for file, origin, other_file, other in zip(members.files, members.origins, first.files, first.origins, strict=True):
-        if (origin.weights_sha256, origin.tta) != (other.weights_sha256, other.tta):
+        if (origin.weights_sha256, origin.tta, origin.detect) != (other.weights_sha256, other.tta, other.detect):
             raise InputError(
-                f"{file}: origin.weights_sha256 and tta: made with {_model(origin)}, {other_file} with {_model(other)}: "
-                "predict all images of a folder with the same weights and views"
+                f"{file}: origin.weights_sha256, tta and model.detect: made with {_model(origin)}, {other_file} with {_model(other)}: "
+                "predict all images of a folder with the same weights, views and settings"
             )
         if origin.classes != first.origins[0].classes:
             raise InputError(
@@ -153,4 +155,4 @@ def _check_same_models(members: ImagePredictions, first: ImagePredictions) -> No
 
 
 def _model(origin: Origin) -> str:
-    return f"weights {origin.weights} ({origin.weights_sha256[:8]}), tta {origin.tta}"
+    return f"weights {origin.weights} ({origin.weights_sha256[:8]}), tta {origin.tta}, detect {origin.detect}"

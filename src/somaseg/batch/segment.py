@@ -17,33 +17,11 @@ from somaseg.batch.result_folder import ResultFolder
 from somaseg.batch.summary import RunSummary
 from somaseg.config import PostprocessSettings
 from somaseg.errors import InputError
+from somaseg.export.formats import DEFAULT
 from somaseg.files import file_sha256
 from somaseg.fusion.methods import single
 from somaseg.images.read import read_frames
-from somaseg.instances import Prediction
-
-
-class Segmenter(Protocol):
-    """What the run needs of a trained model."""
-
-    @property
-    def name(self) -> str:
-        """What to call the weights."""
-
-    @property
-    def sha256(self) -> str:
-        """Of the weights' file."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names."""
-
-    @property
-    def about(self) -> dict[str, dict[str, Any]]:
-        """Settings of the network (`model`), of the views (`tta`), and the thresholds that come with the weights (`postprocess`)."""
-
-    def predict(self, image: NDArray[Any]) -> Prediction:
-        """Raw detections of an image (H, W) or (H, W, C)."""
+from somaseg.instances import Predictor
 
 
 class RunFolder(Protocol):
@@ -63,10 +41,10 @@ class RunFolder(Protocol):
 def segment_folder(
     paths: Sequence[str | Path],
     out: Path,
-    segmenter: Segmenter,
+    predictor: Predictor,
     settings: PostprocessSettings,
     kaggle: Path | None = None,
-    overlay: bool = True,
+    formats: Sequence[str] = DEFAULT,
     console: Console | None = None,
 ) -> RunSummary:
     """Segment images and write the results of each as soon as it is done.
@@ -77,10 +55,10 @@ def segment_folder(
     Args:
         paths: files, folders (searched recursively) and globs; what lies in `out` is left aside.
         out: folder for the results.
-        segmenter: gives the raw detections.
+        predictor: gives the raw detections.
         settings: of post-processing.
         kaggle: where to write a `submission.csv`; its ids are the stems of the files.
-        overlay: whether to draw pictures.
+        formats: of each image's files, names in `somaseg.export.formats.FORMATS`.
         console: where to show a progress bar; None shows none.
 
     Raises:
@@ -88,18 +66,18 @@ def segment_folder(
             folder or two images have one name.
     """
     begin = time.perf_counter()
-    method = single(settings, segmenter.classes)
+    method = single(settings, predictor.classes)
     check_out(out)
     files = images_outside(paths, out)
     if kaggle is not None:
         check_submission(kaggle, files)
-    results = ResultFolder(out, method, overlay)
-    gathered = go_through(files, lambda path: _predict_file(path, results, segmenter), console)
-    about = {"weights": {"name": segmenter.name, "sha256": segmenter.sha256}, "tta": segmenter.about["tta"]}
-    return results.finish(gathered, segmenter.classes, about, kaggle, begin)
+    results = ResultFolder(out, method, formats)
+    gone_through = go_through(files, lambda path: _predict_file(path, results, predictor), console)
+    models = {"weights": {"name": predictor.name, "sha256": predictor.sha256}, "tta": predictor.about["tta"]}
+    return results.finish(gone_through, predictor.classes, models, kaggle, begin)
 
 
-def predict_folder(paths: Sequence[str | Path], out: Path, segmenter: Segmenter, console: Console | None = None) -> RunSummary:
+def predict_folder(paths: Sequence[str | Path], out: Path, predictor: Predictor, console: Console | None = None) -> RunSummary:
     """Save the raw prediction of each image as soon as it is made, for `postprocess` and `fuse`.
 
     What was predicted before from the same content, with the same weights, views and version of somaseg is skipped; failures
@@ -108,7 +86,7 @@ def predict_folder(paths: Sequence[str | Path], out: Path, segmenter: Segmenter,
     Args:
         paths: files, folders (searched recursively) and globs; what lies in `out` is left aside.
         out: folder for the predictions.
-        segmenter: gives the raw detections.
+        predictor: gives the raw detections.
         console: where to show a progress bar; None shows none.
 
     Raises:
@@ -118,20 +96,20 @@ def predict_folder(paths: Sequence[str | Path], out: Path, segmenter: Segmenter,
     check_out(out)
     files = images_outside(paths, out)
     folder = PredictionFolder(out)
-    gathered = go_through(files, lambda path: _predict_file(path, folder, segmenter), console)
-    about = {"settings": segmenter.about, "weights": {"name": segmenter.name, "sha256": segmenter.sha256}}
-    return folder.finish(gathered, about, begin)
+    gone_through = go_through(files, lambda path: _predict_file(path, folder, predictor), console)
+    models = {"weights": {"name": predictor.name, "sha256": predictor.sha256}}
+    return folder.finish(gone_through, predictor.about, models, begin)
 
 
-def _predict_file(path: Path, folder: RunFolder, segmenter: Segmenter) -> Iterator[ImageDone]:
+def _predict_file(path: Path, folder: RunFolder, predictor: Predictor) -> Iterator[ImageDone]:
     """Predict the images of a file, and have the folder keep what comes of each."""
-    about = segmenter.about
+    about = predictor.about
     origin = Origin(
         file=str(path.absolute()),
         sha256=file_sha256(path),
-        classes=segmenter.classes,
-        weights=segmenter.name,
-        weights_sha256=segmenter.sha256,
+        classes=predictor.classes,
+        weights=predictor.name,
+        weights_sha256=predictor.sha256,
         somaseg=version("somaseg"),
         model=about["model"],
         tta=about["tta"],
@@ -152,7 +130,7 @@ def _predict_file(path: Path, folder: RunFolder, segmenter: Segmenter) -> Iterat
                 raise InputError(f"{path}: image of shape {frame.array.shape} has no pixel: leave it out")
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", UserWarning)
-                prediction = segmenter.predict(frame.array)
+                prediction = predictor.predict(frame.array)
             told = {"page": frame.page, "pixel_size": frame.pixel_size, "warnings": tuple(str(w.message) for w in caught)}
             folder.add(name, [SavedPrediction(prediction, origin.model_copy(update=told))], frame.array, begin)
         yield ImageDone(name, frame.page, done)

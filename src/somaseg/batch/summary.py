@@ -1,7 +1,10 @@
 """What a batch run did, for people."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from somaseg.provenance import Manifest
 
 
 @dataclass(frozen=True)
@@ -21,10 +24,16 @@ class RunSummary:
     out: Path
     images: int
     skipped: int
-    cells: dict[str, int] | None
-    failures: dict[str, str]
-    warnings: dict[str, list[str]]
+    cells: Mapping[str, int] | None
+    failures: Mapping[str, str]
+    warnings: Mapping[str, list[str]]
     seconds: float
+
+    @classmethod
+    def of(cls, manifest: Manifest, out: Path) -> "RunSummary":
+        """The summary of a run that left `manifest` in the folder `out`."""
+        m = manifest
+        return cls(out, m.images, m.skipped or 0, m.cells, m.failures, m.warnings, m.seconds)
 
     def text(self) -> str:
         """The same for people, a line a fact."""
@@ -34,7 +43,16 @@ class RunSummary:
         counts = ""
         if self.cells is not None:
             counts = ": " + (", ".join(f"{count} {name}" for name, count in self.cells.items() if count) or "no cell")
-        lines.append(f"{self.images} images in {self.seconds:.1f} s{before}{counts}")
-        if self.failures:
-            lines.append(f"{len(self.failures)} files failed, see above and run.json")
+        lines.append(f"{counted(self.images, 'image')} in {self.seconds:.1f} s{before}{counts}")
+        lines += failed(self.failures)
         return "\n".join([*lines, f"{'predictions' if self.cells is None else 'results'} in {self.out}"])
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: "1 image", "2 images"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def failed(failures: Mapping[str, str]) -> list[str]:
+    """The line that counts files that failed; none where none did."""
+    return [f"{counted(len(failures), 'file')} failed, see above and run.json"] if failures else []

@@ -55,6 +55,14 @@ def known_hash(path: Path) -> str | None:
     return _sums(path.parent).get(path.name)
 
 
+def check_hash(path: Path, sha256: str) -> None:
+    """Raise InputError when SHA256SUMS beside a file says that it has another hash."""
+    if (expected := known_hash(path)) not in (None, sha256):
+        raise InputError(
+            f"{path}: its SHA-256 is {sha256}, {SUMS} beside it says {expected}: the file was changed or cut off, copy it again"
+        )
+
+
 def sums_text(files: Sequence[Path]) -> str:
     """What SHA256SUMS beside the files says of them."""
     return "".join(f"{file_sha256(file)}  {file.name}\n" for file in files)

@@ -9,7 +9,8 @@ import torch
 from rich.table import Table
 from rich.text import Text
 
-from somaseg.checkpoints.checkpoint import CheckpointHeader, load_checkpoint, read_about
+from somaseg.checkpoints.checkpoint import load_checkpoint
+from somaseg.checkpoints.header import CheckpointHeader, read_header
 from somaseg.checkpoints.names import known_hash
 from somaseg.config import InputSettings, ModelSettings, ResNeXtSettings
 from somaseg.errors import InputError
@@ -22,7 +23,7 @@ def info(path: Path) -> Table:
     Raises:
         InputError: when the file is missing or no weights.
     """
-    about = read_about(path)
+    about = read_header(path)
     table = Table(show_header=False, title=str(path))
     table.add_column(style="bold")
     table.add_column(overflow="fold")

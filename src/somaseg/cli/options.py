@@ -34,3 +34,10 @@ Submission = Annotated[Path | None, typer.Option(help="Also write a Kaggle submi
 
 
 Overlay = Annotated[bool, typer.Option(help="Draw the pictures.")]
+
+
+def formats(overlay: bool) -> tuple[str, ...]:
+    """The files that each image gets, with or without its picture."""
+    from somaseg.export.formats import DEFAULT
+
+    return tuple(name for name in DEFAULT if overlay or name != "overlays")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from somaseg.cli.app import app, console, finish
-from somaseg.cli.options import DEFAULT_WEIGHTS, Assignments, Images, Out, Overlay, SettingsFile, Submission, Weights
+from somaseg.cli.options import DEFAULT_WEIGHTS, Assignments, Images, Out, Overlay, SettingsFile, Submission, Weights, formats
 
 
 @app.command()
@@ -22,12 +22,13 @@ def segment(
     """Find the cells of images; a second run goes on where the first one stopped."""
     from somaseg.batch.segment import segment_folder
     from somaseg.config import SegmentSettings, override, update
-    from somaseg.inference.segmenter import load
+    from somaseg.inference.deferred import DeferredSegmenter
 
-    segmenter = load(weights)
-    settings = override(update(SegmentSettings(postprocess=segmenter.settings), settings_file), assignments or [])
-    segmenter.tta = settings.tta
-    finish(segment_folder(paths, out, segmenter, settings.postprocess, kaggle, overlay, console))
+    segmenter = DeferredSegmenter(weights)
+    own = SegmentSettings(detect=segmenter.model_settings.detect, postprocess=segmenter.settings)
+    settings = override(update(own, settings_file), assignments or [])
+    segmenter.configure(settings)
+    finish(segment_folder(paths, out, segmenter, settings.postprocess, kaggle, formats(overlay), console))
 
 
 @app.command()
@@ -42,10 +43,10 @@ def predict(
     """Save what the network says of images, before any threshold, for `postprocess` and `fuse`; a second run goes on."""
     from somaseg.batch.segment import predict_folder
     from somaseg.config import PredictSettings, override
-    from somaseg.inference.segmenter import load
+    from somaseg.inference.deferred import DeferredSegmenter
 
-    segmenter = load(weights)
-    segmenter.tta = override(PredictSettings(), assignments or []).tta
+    segmenter = DeferredSegmenter(weights)
+    segmenter.configure(override(PredictSettings(detect=segmenter.model_settings.detect), assignments or []))
     finish(predict_folder(paths, out, segmenter, console))
 
 
@@ -65,7 +66,7 @@ def postprocess(
 
     runs = read_runs([predictions])
     settings = runs.settings(settings_file, assignments or [])
-    finish(postprocess_folder(runs, out, single(settings.postprocess, runs.classes), kaggle, overlay, console))
+    finish(postprocess_folder(runs, out, single(settings.postprocess, runs.classes), kaggle, formats(overlay), console))
 
 
 @app.command()
@@ -86,4 +87,4 @@ def fuse(
 
     runs = read_runs(predictions)
     settings = runs.settings(settings_file, assignments or [])
-    finish(postprocess_folder(runs, out, fused(settings.fuse, settings.postprocess, runs.classes), kaggle, overlay, console))
+    finish(postprocess_folder(runs, out, fused(settings.fuse, settings.postprocess, runs.classes), kaggle, formats(overlay), console))

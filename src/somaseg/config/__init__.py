@@ -37,15 +37,18 @@ from somaseg.config.views import TtaSettings
 
 
 class PredictSettings(Settings):
-    """What `predict` can be told with `--set`."""
+    """What `predict` can be told with `--set`: how the network sees images (`tta`), and what it keeps (`detect`)."""
 
     tta: TtaSettings = TtaSettings()
+    detect: DetectSettings = DetectSettings()
 
 
-class SegmentSettings(Settings):
-    """What `segment`, `postprocess` and `fuse` can be told with `--settings` and `--set`; one file may serve all three."""
+class SegmentSettings(PredictSettings):
+    """What `segment`, `postprocess` and `fuse` can be told with `--settings` and `--set`; one file may serve all three.
 
-    tta: TtaSettings = TtaSettings()
+    Saved predictions were made with their own `tta` and `detect`, so `postprocess` and `fuse` refuse others.
+    """
+
     postprocess: PostprocessSettings = PostprocessSettings()
     fuse: FuseSettings = FuseSettings()
 

@@ -1,12 +1,13 @@
 """Cells as COCO JSON, of one image and of a whole run."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from somaseg.export.image_result import Exported, ImageResult
 from somaseg.instances import Instances
 from somaseg.masks import crops as mk
 
@@ -22,28 +23,35 @@ def annotations(cells: Instances) -> list[dict[str, Any]]:
     Beside COCO's fields each has `score`; `label`, its value in the label image, from 1; and `centroid`, x and y in pixels
     where the first pixel's centre is (0, 0).
     """
-    centroids = [_centroid(crop, box) for crop, box in zip(cells.masks, cells.boxes, strict=True)]
-    rles, areas = cells.to_rle(), cells.area.tolist()
     return [
         {
             "id": i + 1,
             "image_id": 1,
             "category_id": int(cells.labels[i]) + 1,
-            "segmentation": rles[i],
-            "area": areas[i],
-            "bbox": [x0, y0, x1 - x0, y1 - y0],
-            "iscrowd": 0,
+            **cell,
             "score": round(float(cells.scores[i]), 6),
             "label": i + 1,
-            "centroid": centroids[i],
+            "centroid": _centroid(cells.masks[i], cells.boxes[i]),
         }
-        for i, (x0, y0, x1, y1) in enumerate(cells.boxes.tolist())
+        for i, cell in enumerate(coco_cells(cells))
     ]
+
+
+def coco_cells(cells: Instances) -> Iterator[dict[str, Any]]:
+    """What COCO says of each cell wherever it is written: `segmentation`, `area`, `bbox` (x, y, width, height) and `iscrowd`."""
+    for rle, area, (x0, y0, x1, y1) in zip(cells.to_rle(), cells.area.tolist(), cells.boxes.tolist(), strict=True):
+        yield {"segmentation": rle, "area": area, "bbox": [x0, y0, x1 - x0, y1 - y0], "iscrowd": 0}
 
 
 def _centroid(crop: mk.Mask, box: NDArray[np.int32]) -> list[float]:
     rows, columns = np.nonzero(crop)
     return [round(float(columns.mean()) + int(box[0]), 2), round(float(rows.mean()) + int(box[1]), 2)] if len(rows) else [0.0, 0.0]
+
+
+def coco_file(result: ImageResult) -> Exported:
+    """The COCO JSON of a result; `info` tells how it was made."""
+    document = coco_document(result.cells, result.file_name, result.page, result.pixel_size)
+    return Exported(orjson.dumps({"info": result.info, **document}))
 
 
 def coco_document(cells: Instances, file_name: str, page: int | None = None, pixel_size: float | None = None) -> dict[str, Any]:

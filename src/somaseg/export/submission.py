@@ -26,11 +26,12 @@ def submission_csv(images: Iterable[tuple[str, Instances]]) -> bytes:
         seen.add(name)
         frame, _ = cells.to_label_image()
         windows = enumerate(cells.boxes.tolist(), start=1)
-        codes = [_kaggle_rle(frame[y0:y1, x0:x1] == i, (x0, y0, x1, y1), cells.size) for i, (x0, y0, x1, y1) in windows]
+        codes = [kaggle_rle(frame[y0:y1, x0:x1] == i, (x0, y0, x1, y1), cells.size) for i, (x0, y0, x1, y1) in windows]
         lines += [f"{name},{code}" for code in codes if code] or [f"{name},"]
     return ("\n".join(lines) + "\n").encode()
 
 
-def _kaggle_rle(crop: mk.Mask, box: Sequence[int], size: mk.Size) -> str:
+def kaggle_rle(crop: mk.Mask, box: Sequence[int], size: mk.Size) -> str:
+    """The competition's RLE of a cell: "start length start length ...", from 1, along the rows; empty for a cell without pixels."""
     starts, lengths = mk.runs_from_crop(crop, box, size, "C")
     return " ".join(map(str, np.stack([starts + 1, lengths], axis=1).ravel().tolist()))

@@ -1,7 +1,6 @@
 """`Segmenter`: a model, or an ensemble, with its views and thresholds."""
 
 from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from somaseg.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from somaseg.checkpoints.names import SUMS, known_hash, weights_files
-from somaseg.config import PostprocessSettings, TtaSettings
+from somaseg.checkpoints.names import check_hash, weights_files
 from somaseg.errors import InputError
 from somaseg.images.normalize import to_grey
+from somaseg.inference.description import ModelDescription
 from somaseg.inference.detect import bf16_is_fast, detect
 from somaseg.inference.ensemble import Ensemble
 from somaseg.inference.views import make_views
@@ -22,38 +21,22 @@ from somaseg.models.cascade import Detector
 from somaseg.postprocessing.steps import postprocess
 
 
-class Segmenter:
-    """A trained model, or several as an ensemble, with the thresholds that go with it.
+class Segmenter(ModelDescription):
+    """A trained model, or several as an ensemble, with the thresholds that go with it; see `ModelDescription`.
 
-    Attributes:
-        name: as it was asked for, a name or a path; several joined by " + ".
-        sha256: of the weights' file; of several files, of their hashes in a row.
-        provenance: what the weights' file says of itself; of several files, what the first one says.
-        classes: class names.
-        settings: thresholds of `segment`, those of the first model; replace them to change what it keeps.
-        model_settings: of the first model.
-        tta: the views in which each model sees an image, whose findings are averaged; one view at first.
+    Args:
+        name: what to call it.
+        checkpoints: one a model; the first leads.
+        device: torch's name of the device; else CUDA where there is one.
     """
 
     def __init__(self, name: str, checkpoints: Sequence[Checkpoint], device: str | None = None) -> None:
-        first, hashes = checkpoints[0], [checkpoint.sha256 for checkpoint in checkpoints]
-        self.name, self.sha256 = name, hashes[0] if len(hashes) == 1 else sha256("".join(hashes).encode()).hexdigest()
-        self.provenance: dict[str, Any] = first.provenance
-        self.model_settings = first.config.model
-        self.classes = first.config.model.classes
-        self.settings: PostprocessSettings = first.config.postprocess
-        self.tta = TtaSettings()
+        first = checkpoints[0]
+        super().__init__(name, [one.config for one in checkpoints], [one.sha256 for one in checkpoints], first.provenance)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.bf16 = bf16_is_fast(self.device)
-        self._model = first.model.to(self.device)
-        self._others = [(checkpoint.model.to(self.device), checkpoint.config.model) for checkpoint in checkpoints[1:]]
+        self._models = [checkpoint.model.to(self.device) for checkpoint in checkpoints]
         self._detector()  # an ensemble refuses models that do not fit each other
-
-    @property
-    def about(self) -> dict[str, dict[str, Any]]:
-        """Settings of the network and of the views, and the thresholds, as JSON takes them."""
-        settings = {"model": self.model_settings, "tta": self.tta, "postprocess": self.settings}
-        return {name: given.model_dump(mode="json") for name, given in settings.items()}
 
     def predict(self, image: NDArray[Any]) -> Prediction:
         """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float (see `somaseg.images.normalize`)."""
@@ -67,11 +50,11 @@ class Segmenter:
 
     def _detector(self) -> Detector[NDArray[Any]]:
         """The first view of each model, which propose boxes, then the other views."""
-        models = [(self._model, self.model_settings), *self._others]
-        views = [make_views(model, settings, self.tta) for model, settings in models]
+        settings = [self.model_settings, *self.other_settings]
+        views = [make_views(model, own, self.tta) for model, own in zip(self._models, settings, strict=True)]
         # The proposals of the other views find nothing more than those of the first (docs/benchmarks.md).
         members = [of_model[0] for of_model in views] + [view for of_model in views for view in of_model[1:]]
-        return members[0] if len(members) == 1 else Ensemble(members, proposers=len(models))
+        return members[0] if len(members) == 1 else Ensemble(members, proposers=len(self._models))
 
     def segment(self, image: NDArray[Any]) -> Instances:
         """The cells of an image (H, W) or (H, W, C), best first."""
@@ -99,9 +82,6 @@ def load_whole(path: Path) -> Checkpoint:
     Raises:
         InputError: when it cannot be read, or has another hash.
     """
-    checkpoint, expected = load_checkpoint(path), known_hash(path)
-    if expected not in (None, checkpoint.sha256):
-        raise InputError(
-            f"{path}: its SHA-256 is {checkpoint.sha256}, {SUMS} beside it says {expected}: the file was changed or cut off, copy it again"
-        )
+    checkpoint = load_checkpoint(path)
+    check_hash(path, checkpoint.sha256)
     return checkpoint

@@ -23,7 +23,7 @@ from somaseg.batch.prediction_file import load_prediction
 from somaseg.batch.saved_runs import ImagePredictions, SavedRuns, about_models, check_other_folder, is_still
 from somaseg.config import PseudoRunSettings, PseudoSettings
 from somaseg.errors import InputError
-from somaseg.files import write_atomic
+from somaseg.files import write_whole
 from somaseg.images.normalize import to_grey
 from somaseg.images.read import find_images, read_image
 from somaseg.instances import Instances
@@ -142,7 +142,7 @@ def label_folder(
     gathered = go_through(list(found), label, console)
     failures |= gathered.failures
     write_coco(samples, out / "annotations.json")
-    write_atomic(out / "cells.csv", fates_csv(rows))
+    write_whole(out / "cells.csv", fates_csv(rows))
     notes = _notes(runs, near, samples)
     seconds = round(time.perf_counter() - begin, 3)
     summary = PseudoSummary(out, len(samples), count(rows, runs.classes), left_out, failures, notes, seconds)
@@ -159,7 +159,7 @@ def label_folder(
         "notes": notes,
         "seconds": seconds,
     }
-    write_atomic(out / "run.json", orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+    write_whole(out / "run.json", orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
     return summary
 
 

@@ -23,7 +23,7 @@ from somaseg.batch.saved_runs import read_runs
 from somaseg.checkpoints.names import SUFFIX, SUMS, sums_text
 from somaseg.config import PseudoRunSettings
 from somaseg.errors import InputError
-from somaseg.files import write_atomic
+from somaseg.files import write_whole
 from somaseg.parallel.run import run_tasks
 from somaseg.parallel.task import Task
 from somaseg.pseudolabels import pseudo
@@ -116,14 +116,14 @@ def _make(rounds: Rounds, stage: Stage, console: Console) -> dict[str, str]:
 
 
 def _record(rounds: Rounds, stage: Stage, record: StageRecord) -> None:
-    write_atomic(rounds.out / "stages" / f"{stage.name}.json", RECORD.dump_json(record))
+    write_whole(rounds.out / "stages" / f"{stage.name}.json", RECORD.dump_json(record))
 
 
 def _page(rounds: Rounds) -> None:
     scored, kept = rounds.scores(), rounds.kept()
     best, spread = (None, 0.0) if kept is None else (kept.best, rounds.spread())
     text = page(rounds.out, rounds.rows(), scored, best, spread, _labelled(rounds))
-    write_atomic(rounds.out / "index.html", text.encode())
+    write_whole(rounds.out / "index.html", text.encode())
 
 
 def _labelled(rounds: Rounds) -> list[LabelledRound]:
@@ -175,7 +175,7 @@ def _score(rounds: Rounds, stage: Stage) -> dict[str, str]:
     folders = {name: (member.fold, rounds.out / stage.name / name) for name, member in members.items()}
     thresholds = next(iter(rounds.configs.values())).postprocess
     found = score_round(rounds.held_out, folders, rounds.settings.fuse, thresholds, rounds.settings.type_weights)
-    write_atomic(rounds.out / stage.name / "scores.json", found.model_dump_json(indent=1).encode())
+    write_whole(rounds.out / stage.name / "scores.json", found.model_dump_json(indent=1).encode())
     return {}
 
 
@@ -200,5 +200,5 @@ def _final(rounds: Rounds) -> dict[str, str]:
     copies = [folder / f"{number}_{name}{SUFFIX}" for number, name in enumerate(rounds.settings.members, start=1)]  # the first leads
     for name, copy in zip(rounds.settings.members, copies, strict=True):
         shutil.copyfile(rounds.weights(name, kept.best), copy)
-    write_atomic(folder / SUMS, sums_text(copies).encode())
+    write_whole(folder / SUMS, sums_text(copies).encode())
     return {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from somaseg.annotations.samples import Sample
-from somaseg.checkpoints.checkpoint import read_about
+from somaseg.checkpoints.header import read_header
 from somaseg.checkpoints.names import shipped_names, weights_path
 from somaseg.config import Config, MemberSettings, RoundsSettings, TrainSettings, load_settings, override
 from somaseg.errors import InputError
@@ -215,7 +215,7 @@ def member_configs(members: Mapping[str, MemberSettings]) -> dict[str, Config]:
     found: dict[str, Config] = {}
     for name, member in members.items():
         if member.weights is not None:
-            base = read_about(weights_path(member.weights)).config
+            base = read_header(weights_path(member.weights)).config
         else:
             assert member.config is not None  # one of the two is given
             base = load_settings(Config, member.config)
@@ -240,7 +240,7 @@ def _check_unseen(name: str, weights: str, train: TrainSettings) -> None:
     """Refuse weights that learned from what the member holds out, which would be scored too high; those without a fold are taken."""
     if weights not in shipped_names() and not Path(weights).is_file():
         return  # also words such as imagenet; whoever reads the weights says that they are missing
-    about = read_about(weights_path(weights))
+    about = read_header(weights_path(weights))
     theirs = about.config.train.model_copy(update={"fold": about.provenance.get("fold")})
     own, other = (f"{t.fold} of {t.folds} (seed_of_folds {t.seed_of_folds})" for t in (train, theirs))
     if theirs.fold is not None and own != other:

@@ -7,7 +7,7 @@ from typing import Any
 from somaseg.annotations.samples import Sample
 from somaseg.batch.prediction_file import load_origin, load_prediction, prediction_files
 from somaseg.batch.segment import predict_folder
-from somaseg.checkpoints.checkpoint import read_about
+from somaseg.checkpoints.header import read_header
 from somaseg.config import Config, FuseSettings, PostprocessSettings, TtaSettings
 from somaseg.errors import InputError
 from somaseg.evaluation.map_iou import MapIou, map_iou
@@ -26,7 +26,7 @@ def train_member(config: Mapping[str, Any], data: Sequence[Path], run: Path) -> 
     """Train a member, from its checkpoint if it was begun; nothing is done when it has ended."""
     settings = Config.model_validate(config)
     weights = run / WEIGHTS
-    if not (weights.is_file() and read_about(weights).provenance.get("step") == settings.train.steps):
+    if not (weights.is_file() and read_header(weights).provenance.get("step") == settings.train.steps):
         fit(settings, data, run)
 
 

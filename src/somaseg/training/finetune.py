@@ -24,7 +24,7 @@ from somaseg.data.groups import with_groups
 from somaseg.errors import InputError
 from somaseg.evaluation.evaluate import UNKNOWN_TYPE
 from somaseg.evaluation.matching import match_counts, precision
-from somaseg.files import write_atomic
+from somaseg.files import write_whole
 from somaseg.images.read import read_image
 from somaseg.inference.segmenter import Segmenter, load, load_whole
 from somaseg.instances import Instances
@@ -112,9 +112,9 @@ def finetune(
         notes=(*notes, *_class_notes(origin), *dict.fromkeys((*caught, *caught_after))),
     )
     if result.better:
-        write_atomic(out / WEIGHTS, trained.read_bytes())
+        write_whole(out / WEIGHTS, trained.read_bytes())
         trained = out / WEIGHTS
-    write_atomic(out / REPORT, (result.model_dump_json(indent=2) + "\n").encode())
+    write_whole(out / REPORT, (result.model_dump_json(indent=2) + "\n").encode())
     return result, trained
 
 

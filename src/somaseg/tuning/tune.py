@@ -18,7 +18,7 @@ from somaseg.config import SegmentSettings
 from somaseg.data.groups import grouped
 from somaseg.data.splits import make_folds
 from somaseg.errors import InputError
-from somaseg.files import write_atomic
+from somaseg.files import write_whole
 from somaseg.tuning.cross_fitting import Tuning, TuningResult, tune
 from somaseg.tuning.report import response_figure, verdict
 from somaseg.tuning.search import Studies
@@ -136,6 +136,6 @@ def study_key(runs: SavedRuns, tuning: Tuning) -> dict[str, str]:
 
 def write_settings(path: Path, settings: SegmentSettings, models: int, comment: str) -> None:
     """Settings as YAML that `segment`, `postprocess` and `fuse` take, below a comment of one or more lines."""
-    values = settings.model_dump(mode="json", exclude=None if models > 1 else {"fuse"})
+    values = settings.model_dump(mode="json", exclude={"detect"} if models > 1 else {"detect", "fuse"})
     lines = "".join(f"# {line}\n" for line in comment.splitlines())
-    write_atomic(path, (lines + yaml.safe_dump(values, sort_keys=False)).encode())
+    write_whole(path, (lines + yaml.safe_dump(values, sort_keys=False)).encode())

@@ -1,0 +1,62 @@
+import io
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from somaseg.export.image_result import ImageResult
+from somaseg.export.overlay import overlay, overlay_file
+from somaseg.instances import Instances
+
+CLASSES = ("shsy5y", "astro", "cort")
+
+
+def grey(size: tuple[int, int]) -> NDArray[np.float32]:
+    return np.random.default_rng(0).normal(100, 10, size).astype(np.float32)
+
+
+def square(labels: list[int]) -> Instances:
+    boxes = [(10, 10, 30, 30), (60, 40, 80, 60)]
+    return Instances.build((80, 100), [(b, np.ones((20, 20), bool)) for b in boxes], CLASSES, labels, [1.0, 1.0])
+
+
+def colour_of(picture: NDArray[np.uint8], x: int, y: int) -> NDArray[np.int64]:
+    """The most coloured pixel of a small window."""
+    window = picture[y - 3 : y + 4, x - 3 : x + 4].reshape(-1, 3).astype(np.int64)
+    return window[np.ptp(window, axis=1).argmax()]
+
+
+def test_overlay_draws_outlines_and_leaves_the_inside_grey():
+    picture = np.asarray(overlay(grey((80, 100)), square([0, 0])))
+    assert picture.shape == (80 * 4 + 40, 420, 3)
+    inside = picture[60:100, 60:100].astype(int)
+    assert np.ptp(inside, axis=2).max() == 0
+    assert np.ptp(colour_of(picture, 40, 80)) > 150
+
+
+def test_overlay_colours_differ_by_class():
+    picture = np.asarray(overlay(grey((80, 100)), square([0, 1])))
+    assert np.abs(colour_of(picture, 40, 80) - colour_of(picture, 240, 200)).max() > 100
+
+
+def test_overlay_colours_of_touching_cells_differ():
+    boxes = [(10, 10, 30, 30), (30, 10, 50, 30)]
+    two = Instances.build((80, 100), [(b, np.ones((20, 20), bool)) for b in boxes], CLASSES)
+    picture = np.asarray(overlay(grey((80, 100)), two))
+    assert np.abs(colour_of(picture, 40, 80) - colour_of(picture, 200, 80)).max() > 100
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((1, 1), (420, 44)), ((300, 600), (1200, 640)), ((1100, 30), (420, 1140)), ((20, 5000), (4096, 56))]
+)
+def test_overlay_of_odd_sizes(size, expected):
+    one = Instances.build(size, [((0, 0, 1, 1), np.ones((1, 1), bool))], ("cell",))
+    assert overlay(np.zeros(size, np.float32), one).size == expected
+    assert overlay(np.zeros(size, np.float32), Instances.empty(size, ("cell",))).size == expected
+
+
+def test_overlay_png_is_a_png():
+    exported = overlay_file(ImageResult(square([0, 0]), grey((80, 100)), "a.png"))
+    with Image.open(io.BytesIO(exported.data)) as image:
+        assert image.format == "PNG"
