@@ -1,6 +1,10 @@
+import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from somaseg.images.resize import size_by_edge
+from somaseg.images.resize import resize, size_by_edge
 
 
 @pytest.mark.parametrize(
@@ -19,3 +23,38 @@ from somaseg.images.resize import size_by_edge
 )
 def test_sizes_follow_detectron2(size, edge, longest, expected):
     assert size_by_edge(size, edge, longest) == expected
+
+
+def of_torch(plane, size):
+    smooth = size[0] < plane.shape[0] or size[1] < plane.shape[1]
+    tensor = torch.from_numpy(plane)[None, None]
+    return torch.nn.functional.interpolate(tensor, size=size, mode="bilinear", align_corners=False, antialias=smooth)[0, 0].numpy()
+
+
+SIDES = st.integers(1, 90)
+
+
+@settings(max_examples=60)
+@given(SIDES, SIDES, SIDES, SIDES)
+def test_pixels_are_those_of_torch_within_rounding(height, width, new_height, new_width):
+    plane = np.random.default_rng(height * 100 + width).normal(size=(height, width)).astype(np.float32)
+    found = resize(plane, (new_height, new_width))
+    assert (found.dtype, found.shape, found.flags.c_contiguous) == (np.float32, (new_height, new_width), True)
+    np.testing.assert_allclose(found, of_torch(plane, (new_height, new_width)), atol=2e-6)
+
+
+@pytest.mark.parametrize("scale", [1.1, 1.5, 2.0, 0.7])
+def test_a_field_of_the_competition_is_that_of_torch_within_rounding(scale):
+    plane = np.random.default_rng(0).normal(size=(520, 704)).astype(np.float32)
+    size = (round(520 * scale), round(704 * scale))
+    np.testing.assert_allclose(resize(plane, size), of_torch(plane, size), atol=2e-6)
+
+
+def test_the_middle_of_two_pixels_is_their_mean():
+    assert resize(np.array([[0, 4]], np.float32), (1, 4)).tolist() == [[0, 1, 3, 4]]
+    assert resize(np.array([[0, 2, 4, 6]], np.float32), (1, 2)) == pytest.approx(np.array([[10 / 7, 32 / 7]]))
+
+
+def test_the_same_size_is_the_same_image():
+    plane = np.arange(12, dtype=np.float32).reshape(3, 4)[:, ::-1]
+    np.testing.assert_array_equal(resize(plane, (3, 4)), plane)

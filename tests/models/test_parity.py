@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 from somaseg.config import X152, DetectSettings
+from somaseg.images.inputs import prepare
 from somaseg.inference.detect import detect
-from somaseg.inference.inputs import prepare
 from somaseg.masks.crops import crop_from_mask
 from somaseg.models import boxes as bx
 from somaseg.models.cascade import CascadeMaskRCNN
@@ -96,7 +96,7 @@ def test_the_weights_have_our_names_and_shapes(model):
 
 
 def test_input(model):
-    batch, sizes = model.pad([prepare(image(), SETTINGS)])
+    batch, sizes = model.pad([torch.from_numpy(prepare(image(), SETTINGS))])
     assert sizes == [SIZE]
     torch.testing.assert_close(batch, recorded("input/normalized_padded"), atol=0, rtol=0)
 

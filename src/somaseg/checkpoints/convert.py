@@ -18,7 +18,7 @@ from somaseg.checkpoints.class_heads import MASKS, SCORES, adapt_classes, class_
 from somaseg.checkpoints.foreign import ForeignWeights, read_foreign
 from somaseg.config import X152, Config, load_settings
 from somaseg.errors import InputError
-from somaseg.files import file_sha256
+from somaseg.files import file_sha256, write_whole
 from somaseg.models.cascade import CascadeMaskRCNN
 
 TRUNK = "backbone.bottom_up."
@@ -91,7 +91,7 @@ class Conversion:
 
     def write_json(self, path: Path) -> None:
         """All names."""
-        path.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+        write_whole(path, json.dumps(asdict(self), indent=1))
 
 
 def read_architecture(name: str) -> Config:
@@ -151,7 +151,7 @@ def convert(
     }
     save_checkpoint(out, model, config, provenance, precision)
     settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    out.with_suffix(".yaml").write_text(settings, encoding="utf-8")
+    write_whole(out.with_suffix(".yaml"), settings)
     return conversion
 
 

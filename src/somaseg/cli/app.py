@@ -8,7 +8,7 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from somaseg.batch.summary import RunSummary
-    from somaseg.pseudolabels.pseudo import PseudoSummary
+    from somaseg.pseudolabels.folder import PseudoSummary
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Segment every neuronal cell.")
 console = Console()

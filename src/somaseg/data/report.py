@@ -11,6 +11,7 @@ from rich.table import Table
 
 from somaseg.data.check import Check, ImageCheck
 from somaseg.data.repair import Change
+from somaseg.files import write_whole
 
 PERCENTILES = (5, 25, 50, 75, 95)
 
@@ -125,5 +126,4 @@ def change_table(changes: Sequence[Change]) -> Table:
 
 def write_json(result: Check, changes: Sequence[Change], path: Path) -> None:
     """Write `check_json` to a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(orjson.dumps(check_json(result, changes), option=orjson.OPT_INDENT_2))
+    write_whole(path, orjson.dumps(check_json(result, changes), option=orjson.OPT_INDENT_2))

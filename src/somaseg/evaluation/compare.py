@@ -17,6 +17,8 @@ from somaseg.errors import InputError
 from somaseg.evaluation import panels as pictures
 from somaseg.evaluation.evaluate import check_paired, predicted, read_predictions
 from somaseg.evaluation.panels import JudgedCells, Part
+from somaseg.export.overlay import png
+from somaseg.files import write_whole
 from somaseg.fusion.methods import single
 from somaseg.images.normalize import to_grey
 from somaseg.images.read import read_image
@@ -140,13 +142,12 @@ def compare(
     wanted = [sample for sample in samples if not chosen or sample.name in chosen]
     judged = {s.name: tuple(pictures.judge(r.name, predicted(r.cells, s), s.instances, look.iou) for r in results) for s in wanted}
     wanted.sort(key=lambda sample: (np.mean([one.map_iou for one in judged[sample.name]]), sample.name))
-    out.mkdir(parents=True, exist_ok=True)
     compared = []
     for number, sample in enumerate(wanted if chosen else wanted[:worst], start=1):
         files = []
         for kind, picture in _pictures(sample, judged[sample.name], results, look):
             files.append(out / f"{number:02d}_{sample.name.replace('/', '_')}{kind}.png")
-            picture.save(files[-1], compress_level=1)
+            write_whole(files[-1], png(picture))
         compared.append(ImagePictures(sample.name, len(sample.instances), judged[sample.name], tuple(files)))
     return compared
 

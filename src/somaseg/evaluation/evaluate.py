@@ -18,6 +18,7 @@ from somaseg.evaluation.coco_ap import CocoAp, coco_ap
 from somaseg.evaluation.map_iou import MapIou, summarise
 from somaseg.evaluation.matching import Record, compare_cells, comparison_counts, precision
 from somaseg.evaluation.report import precision_figure
+from somaseg.files import whole, write_whole
 from somaseg.instances import Instances
 
 UNKNOWN_TYPE = "unknown"
@@ -140,11 +141,11 @@ def score_samples(
 
 def write_evaluation(evaluation: Evaluation, out: Path) -> list[Path]:
     """Write `metrics.json`, `images.csv` (worst image first) and `precision.png` into a folder; returns their paths."""
-    out.mkdir(parents=True, exist_ok=True)
     paths = [out / "metrics.json", out / "images.csv", out / "precision.png"]
-    paths[0].write_text(evaluation.model_dump_json(indent=2, exclude={"images"}) + "\n")
-    pl.DataFrame([row.model_dump() for row in evaluation.images]).write_csv(paths[1])
-    precision_figure(evaluation.map_iou).savefig(paths[2], dpi=160)
+    write_whole(paths[0], evaluation.model_dump_json(indent=2, exclude={"images"}) + "\n")
+    write_whole(paths[1], pl.DataFrame([row.model_dump() for row in evaluation.images]).write_csv())
+    with whole(paths[2]) as part:
+        precision_figure(evaluation.map_iou).savefig(part, format="png", dpi=160)
     return paths
 
 

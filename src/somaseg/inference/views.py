@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from somaseg.config import DetectSettings, ModelSettings, TtaSettings
-from somaseg.inference.inputs import prepare
+from somaseg.images.inputs import prepare
 from somaseg.masks.crops import Size
 from somaseg.models.cascade import Detector
 
@@ -75,7 +75,7 @@ class View:
     """A detector on images (H, W) or (H, W, C), 8 or 16 bit or float, from a network on prepared tensors.
 
     Args:
-        network: finds cells in tensors that `somaseg.inference.inputs.prepare` made.
+        network: finds cells in tensors that `somaseg.images.inputs.prepare` made.
         settings: at which size the network is given an image, and all else; its own settings if None.
         turn: how the image is turned before.
     """
@@ -85,7 +85,7 @@ class View:
 
     def features(self, images: Sequence[NDArray[Any]]) -> ViewFeatures:
         """Features of the images as the network sees them."""
-        inputs = [prepare(self.turn.image(image), self.settings) for image in images]
+        inputs = [torch.from_numpy(prepare(self.turn.image(image), self.settings)) for image in images]
         sizes = [(image.shape[0], image.shape[1]) for image in images]
         factors = []
         for given, size in zip(inputs, sizes, strict=True):

@@ -21,7 +21,7 @@ Image = TypeVar("Image", contravariant=True)
 class Detector(Protocol[Image]):
     """Finds cells in images.
 
-    A network does so in tensors that `somaseg.inference.inputs.prepare` made, views and ensembles in arrays as they were read. Boxes,
+    A network does so in tensors that `somaseg.images.inputs.prepare` made, views and ensembles in arrays as they were read. Boxes,
     given and returned, are in pixels of the images that `features` was given. Features are opaque: nothing outside `models` and
     `training` looks inside them.
     """

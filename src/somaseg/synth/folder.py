@@ -10,6 +10,7 @@ import numpy as np
 from somaseg.annotations.samples import Sample
 from somaseg.annotations.write import write_coco
 from somaseg.errors import InputError
+from somaseg.files import write_whole
 from somaseg.synth.render import CLASSES, SynthSettings, render
 
 MIXED = "mixed"
@@ -40,7 +41,6 @@ def write_cultures(
     if cell_type not in (*CLASSES, MIXED):
         raise InputError(f"cell-type: found {cell_type!r}, expected one of {', '.join((*CLASSES, MIXED))}")
     folder = out / "images"
-    folder.mkdir(parents=True, exist_ok=True)
     samples = []
     for number in progress(range(count)):
         own = cast(Literal["shsy5y", "astro", "cort"], CLASSES[number % len(CLASSES)] if cell_type == MIXED else cell_type)
@@ -48,7 +48,7 @@ def write_cultures(
         own_seed = int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0])
         image, instances = render(SynthSettings(cell_type=own), own_seed)
         name = f"{own}_{seed}_{number:04d}"
-        iio.imwrite(folder / f"{name}.png", image)
+        write_whole(folder / f"{name}.png", iio.imwrite("<bytes>", image, extension=".png"))
         samples.append(Sample(folder / f"{name}.png", instances, name, group=name, cell_type=own))
     write_coco(samples, out / "annotations.json")
     return samples

@@ -1,21 +1,18 @@
-"""From an image to the tensor that a network is given."""
+"""From an image to the pixels that a network is given, in NumPy, so that every runtime is fed the same."""
 
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
-from torch.nn import functional
 
 from somaseg.config import DetectSettings, ModelSettings
 from somaseg.images.normalize import pixel_values
-from somaseg.images.resize import size_by_edge
+from somaseg.images.resize import resize, size_by_edge
 from somaseg.masks.crops import Size
 
 
-def prepare(image: NDArray[Any], settings: ModelSettings) -> Tensor:
+def prepare(image: NDArray[Any], settings: ModelSettings) -> NDArray[np.float32]:
     """An image (H, W) or (H, W, C) as float32 (1, h, w), in the values and at the size that the network wants.
 
     Grey values 0 to 255 are resized in 8 bits by Pillow, as Detectron2 does it; standard ones as floats.
@@ -26,10 +23,8 @@ def prepare(image: NDArray[Any], settings: ModelSettings) -> Tensor:
         grey = Image.fromarray(values.astype(np.uint8))
         if size != values.shape:
             grey = grey.resize((width, height), Image.Resampling.BILINEAR)
-        return torch.from_numpy(np.array(grey, np.float32))[None]
-    tensor = torch.from_numpy(np.ascontiguousarray(values))[None, None]
-    shrinks = height < values.shape[0] or width < values.shape[1]
-    return functional.interpolate(tensor, size=size, mode="bilinear", align_corners=False, antialias=shrinks)[0]
+        return np.array(grey, np.float32)[None]
+    return resize(values, size)[None]
 
 
 def input_size(size: Size, settings: DetectSettings) -> Size:
