@@ -390,6 +390,15 @@ def test_the_command_fails_when_an_image_does(command, images, out):
     assert "3 images" in result.output
 
 
+def test_ctrl_c_says_that_a_rerun_goes_on(monkeypatch, images, out):
+    monkeypatch.setattr("somaseg.inference.deferred.DeferredSegmenter", lambda weights: BlobSegmenter(interrupt_at=3))
+    stopped = CliRunner().invoke(app, ["segment", str(images), "--out", str(out)])
+    assert stopped.exit_code == 130
+    assert "stopped: what is done is kept, and the same command again goes on from there" in stopped.output.replace("\n", " ")
+    monkeypatch.setattr("somaseg.inference.deferred.DeferredSegmenter", lambda weights: BlobSegmenter())
+    assert "2 of them unchanged" in CliRunner().invoke(app, ["segment", str(images), "--out", str(out)]).output
+
+
 def test_the_command_names_a_wrong_setting(command, images, out):
     result = command(images, "--out", out, "--set", "postprocess.nms=1")
     assert isinstance(result.exception, InputError)

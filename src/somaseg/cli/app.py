@@ -1,16 +1,35 @@
 """The application that commands register with, and how they speak."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from somaseg.batch.summary import RunSummary
     from somaseg.pseudolabels.folder import PseudoSummary
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Segment every neuronal cell.")
+GO_ON = {"segment", "predict", "postprocess", "fuse", "train", "finetune", "tune", "rounds"}  # commands that a second run resumes
+
+
+class Commands(TyperGroup):
+    """All commands; broken off by Ctrl-C, they say what becomes of what was done."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            kept = "what is done is kept, and the same command again goes on from there"
+            Console(stderr=True).print(f"stopped: {kept if ctx.invoked_subcommand in GO_ON else 'run it again for all of it'}")
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Segment every neuronal cell."
+)
 console = Console()
 
 

@@ -1,14 +1,18 @@
 """The command line, put together: one command a stage, no logic."""
 
+from importlib import import_module
+
 from rich.console import Console
 from rich.markup import escape
 
-from somaseg.cli import evaluate, segment, synth, train  # noqa: F401 - each registers its commands
 from somaseg.cli.app import app
 from somaseg.cli.data import data_app
 from somaseg.cli.weights import weights_app
 from somaseg.errors import InputError, MissingExtraError
 
+# Each registers its commands; help shows them in this order.
+for module in ("segment", "evaluate", "train", "synth"):
+    import_module(f"somaseg.cli.{module}")
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
 

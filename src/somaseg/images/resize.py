@@ -60,7 +60,7 @@ def _triangle(before: int, after: int) -> tuple[NDArray[np.int64], Floats]:
 
 def _along_rows(plane: Floats, pixels: NDArray[np.int64], weights: Floats) -> Floats:
     """Weighted sums of rows: row i of the result is that of rows `pixels[:, i]`."""
-    total = plane[pixels[-1]] * weights[-1][:, None]
+    total: Floats = plane[pixels[-1]] * weights[-1][:, None]
     for rows, share in zip(pixels[-2::-1], weights[-2::-1], strict=True):
         total = (plane[rows] * share.astype(np.float64)[:, None] + total).astype(np.float32)
     return total
