@@ -296,7 +296,7 @@ def test_settings_that_cannot_take_effect_are_refused(command, images, out, tmp_
     for words, message in (
         (("--set", "tta.flips=[none,vertical]"), "tta: the predictions in .* run `somaseg predict` with these, or leave tta out"),
         (("--settings", settings), "min_area names class 'astro', the detector knows round, long"),
-        (("--set", "postprocess.nms=1"), "postprocess.nms: Extra inputs"),
+        (("--set", "postprocess.nms=1"), "postprocess.nms: there is no such setting"),
     ):
         result = command("postprocess", saved, "--out", out, *words)
         assert isinstance(result.exception, InputError)

@@ -402,4 +402,4 @@ def test_ctrl_c_says_that_a_rerun_goes_on(monkeypatch, images, out):
 def test_the_command_names_a_wrong_setting(command, images, out):
     result = command(images, "--out", out, "--set", "postprocess.nms=1")
     assert isinstance(result.exception, InputError)
-    assert "postprocess.nms: Extra inputs are not permitted" in str(result.exception)
+    assert "postprocess.nms: there is no such setting" in str(result.exception)

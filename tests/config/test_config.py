@@ -1,6 +1,6 @@
 import pytest
 
-from somaseg.config import PostprocessSettings, SegmentSettings, load_settings, override, update
+from somaseg.config import Config, PostprocessSettings, SegmentSettings, load_settings, override, update
 from somaseg.errors import InputError
 
 
@@ -25,10 +25,10 @@ def test_override_takes_a_list_of_steps():
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("postprocess.nms_iou", "expected KEY=VALUE with a key below tta, postprocess, fuse"),
-        ("train.steps=5", "expected KEY=VALUE with a key below tta, postprocess, fuse"),
+        ("postprocess.nms_iou", "expected KEY=VALUE with a key below tta, detect, postprocess, fuse"),
+        ("train.steps=5", "expected KEY=VALUE with a key below tta, detect, postprocess, fuse"),
         ("postprocess.nms_iou.cort=1", "expected KEY=VALUE"),
-        ("postprocess.nms=0.1", "postprocess.nms: Extra inputs are not permitted"),
+        ("postprocess.nms=0.1", "postprocess.nms: there is no such setting"),
         ("postprocess.nms_iou=2", "postprocess.nms_iou: Input should be less than or equal to 1, found 2"),
         ("postprocess.overlaps=cut", "postprocess.overlaps: Input should be 'trim', 'probability', 'drop' or 'keep'"),
         ("postprocess.steps=[vote]", "postprocess.steps: Value error, paste is missing: list it"),
@@ -47,7 +47,7 @@ def test_settings_read_from_yaml_and_name_the_file_of_a_fault(tmp_path):
     path.write_text("nms_iou: 0.1\nscore_thresh: {default: 0.4, astro: 0.5}\n")
     assert load_settings(PostprocessSettings, path) == PostprocessSettings(nms_iou=0.1, score_thresh={"default": 0.4, "astro": 0.5})
     path.write_text("nms: 0.1\n")
-    with pytest.raises(InputError, match=r"settings\.yaml: nms: Extra inputs"):
+    with pytest.raises(InputError, match=r"settings\.yaml: nms: there is no such setting"):
         load_settings(PostprocessSettings, path)
 
 
@@ -67,8 +67,8 @@ def test_update_takes_over_the_fields_that_the_file_names_each_of_them_whole(tmp
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("postprocess: {nms: 1}", "postprocess.nms: Extra inputs are not permitted"),
-        ("post: {nms_iou: 1}", "post: Extra inputs are not permitted"),
+        ("postprocess: {nms: 1}", "postprocess.nms: there is no such setting"),
+        ("post: {nms_iou: 1}", "post: there is no such setting"),
         ("postprocess: 3", "postprocess: Input should be a valid dictionary"),
         ("postprocess: {min_area: {astro: 3}}", "postprocess.min_area: .*give a value for `default`"),
         ("- 3", "found list, expected settings as `name: value` lines"),
@@ -80,3 +80,17 @@ def test_update_names_the_file_of_a_fault(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(InputError, match=rf"settings\.yaml: {message}"):
         update(SegmentSettings(), path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "assignment", "names"),
+    [
+        (SegmentSettings, "tile=1", "tile: there is no such setting, found 1: choose one of tta, detect, postprocess, fuse"),
+        (SegmentSettings, "detect.scal=2", r"choose one of scale, shortest_edge, .*, max_detections"),
+        (Config, "train.optimizer.momentum=0.9", "choose one of rate, weight_decay, .*, kind"),  # which AdamW has not, but SGD
+        (Config, "train.schedule={kind: cosine, at: 1}", "choose one of kind, final$"),
+    ],
+)
+def test_an_unknown_setting_is_told_which_there_are(kind, assignment, names):
+    with pytest.raises(InputError, match=names):
+        override(kind(), [assignment])

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from somaseg.errors import InputError
 
@@ -75,7 +76,7 @@ def _validated(kind: type[S], values: dict[str, Any], path: Path) -> S:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{path}: {_faults(error)}") from error
+        raise InputError(f"{path}: {_faults(kind, error)}") from error
 
 
 def override(settings: S, assignments: Sequence[str]) -> S:
@@ -100,8 +101,34 @@ def override(settings: S, assignments: Sequence[str]) -> S:
     try:
         return type(settings).model_validate(values)
     except ValidationError as error:
-        raise InputError(f"--set {' '.join(assignments)}: {_faults(error)}") from error
+        raise InputError(f"--set {' '.join(assignments)}: {_faults(type(settings), error)}") from error
 
 
-def _faults(error: ValidationError) -> str:
-    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, found {e['input']!r}" for e in error.errors())
+def _faults(kind: type[Settings], error: ValidationError) -> str:
+    return "; ".join(_fault(kind, fault) for fault in error.errors())
+
+
+def _fault(kind: type[Settings], fault: ErrorDetails) -> str:
+    name = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "extra_forbidden":
+        return f"{name}: there is no such setting, found {fault['input']!r}: choose one of {', '.join(_fields(kind, fault['loc'][:-1]))}"
+    return f"{name}: {fault['msg']}, found {fault['input']!r}"
+
+
+def _fields(kind: type[Settings], place: tuple[int | str, ...]) -> list[str]:
+    """Names of the settings at a place below `kind`, as pydantic tells it: fields, and of a choice of settings its `kind`."""
+    kinds = [kind]
+    for part in place:
+        with_field = [one.model_fields[part] for one in kinds if part in one.model_fields]
+        if with_field:
+            kinds = [found for field in with_field for found in _settings_in(field.annotation)]
+        else:
+            kinds = [one for one in kinds if "kind" in one.model_fields and one.model_fields["kind"].default == part]
+    return list(dict.fromkeys(name for one in kinds for name in one.model_fields))
+
+
+def _settings_in(annotation: Any) -> list[type[Settings]]:
+    """The settings that a field of this type may hold."""
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _settings_in(part)]

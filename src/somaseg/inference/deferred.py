@@ -29,6 +29,8 @@ class DeferredSegmenter(ModelDescription):
     """
 
     def __init__(self, weights: Sequence[str | Path]) -> None:
+        if not weights:
+            raise InputError("weights: found none: give a name, a file or a folder")
         self.weights = weights
         files = [file for name in weights for file in weights_files(name)]
         headers, hashes = [read_header(file) for file in files], [file_sha256(file) for file in files]
