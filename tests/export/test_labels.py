@@ -3,28 +3,11 @@ import io
 import numpy as np
 import tifffile
 
-from drawing import draw
 from somaseg.annotations.read import read_annotations
 from somaseg.export.labels import label_tiff
 from somaseg.files import write_whole
 from somaseg.instances import Instances
-
-CLASSES = ("shsy5y", "astro", "cort")
-
-
-TWO = np.stack(
-    [
-        draw("##... ##... ..... ....."),
-        draw("..... .##.. .###. ....."),
-    ]
-)
-
-
-def cells(overlapping: bool = True) -> Instances:
-    dense = TWO.copy()
-    if not overlapping:
-        dense[1] &= ~dense[0]
-    return Instances.from_masks(dense, CLASSES, labels=[2, 0], scores=[0.75, 0.5])
+from two_cells import CLASSES, cells
 
 
 def test_label_tiff_reads_back_and_counts_lost_pixels(tmp_path):

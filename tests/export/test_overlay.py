@@ -8,8 +8,7 @@ from PIL import Image
 from somaseg.export.image_result import ImageResult
 from somaseg.export.overlay import overlay, overlay_file
 from somaseg.instances import Instances
-
-CLASSES = ("shsy5y", "astro", "cort")
+from two_cells import CLASSES
 
 
 def grey(size: tuple[int, int]) -> NDArray[np.float32]:

@@ -3,28 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drawing import draw
 from somaseg.annotations.submission import read_submission
 from somaseg.errors import InputError
 from somaseg.export.submission import submission_csv
 from somaseg.instances import Instances
-
-CLASSES = ("shsy5y", "astro", "cort")
-
-
-TWO = np.stack(
-    [
-        draw("##... ##... ..... ....."),
-        draw("..... .##.. .###. ....."),
-    ]
-)
-
-
-def cells(overlapping: bool = True) -> Instances:
-    dense = TWO.copy()
-    if not overlapping:
-        dense[1] &= ~dense[0]
-    return Instances.from_masks(dense, CLASSES, labels=[2, 0], scores=[0.75, 0.5])
+from two_cells import CLASSES, TWO, cells
 
 
 def test_submission_is_exact():

@@ -1,29 +1,11 @@
 import json
 
-import numpy as np
 import polars as pl
 
-from drawing import draw
 from somaseg.export.coco import coco_document
 from somaseg.export.table import cells_csv
 from somaseg.instances import Instances
-
-CLASSES = ("shsy5y", "astro", "cort")
-
-
-TWO = np.stack(
-    [
-        draw("##... ##... ..... ....."),
-        draw("..... .##.. .###. ....."),
-    ]
-)
-
-
-def cells(overlapping: bool = True) -> Instances:
-    dense = TWO.copy()
-    if not overlapping:
-        dense[1] &= ~dense[0]
-    return Instances.from_masks(dense, CLASSES, labels=[2, 0], scores=[0.75, 0.5])
+from two_cells import CLASSES, cells
 
 
 def documents(n: int = 2, pixel_size: float | None = None) -> list[dict]:
