@@ -98,7 +98,7 @@ def main() -> None:
     samples = read_annotations(given.annotations)
     random = np.random.default_rng(0)
     pairs = [(perturbed(sample.instances, random), sample.instances) for sample in samples]
-    types = [sample.cell_type or "unknown" for sample in samples]
+    types = [sample.type_name for sample in samples]
 
     ours = _timed(lambda: map_iou(pairs, types).overall.value)
     codes, encoding = _timed(lambda: [(pred.to_rle(), truth.to_rle()) for pred, truth in pairs])

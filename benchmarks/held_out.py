@@ -25,7 +25,6 @@ from somaseg.evaluation.map_iou import FULL_SET_IMAGES, summarise
 from somaseg.images.read import read_image
 from somaseg.inference.segmenter import load
 from somaseg.tuning.trials import Case
-from somaseg.tuning.tune import UNTYPED
 
 TERMS = "trained on competition data, for research and other non-commercial use; check the terms"
 
@@ -53,10 +52,7 @@ def main() -> None:
     if args.scale:
         detect = segmenter.model_settings.detect.model_copy(update={"scale": args.scale})
         segmenter.model_settings = segmenter.model_settings.model_copy(update={"detect": detect})
-    cases = [
-        Case(s.name, (segmenter.predict(read_image(s.image).array),), s.instances, s.cell_type or UNTYPED)
-        for s in track(held_out, "predicting")
-    ]
+    cases = [Case(s.name, (segmenter.predict(read_image(s.image).array),), s.instances, s.type_name) for s in track(held_out, "predicting")]
     start, every = SegmentSettings(), range(len(cases))
     with scorer_of(cases, start) as scorer:
         chosen = choose(scorer, cases, np.arange(len(cases)), start).postprocess

@@ -99,7 +99,7 @@ def score(weights: Path, samples: Sequence[Sample]) -> None:
             cells = postprocess(predict(image), checkpoint.config.postprocess)
             rows[name].append(precision(*match_counts(cells, sample.instances)))
     for name, parts in rows.items():
-        result = summarise(np.array(parts), [sample.cell_type or "" for sample in samples], FULL_SET_IMAGES)
+        result = summarise(np.array(parts), [sample.type_name for sample in samples], FULL_SET_IMAGES)
         by_class = ", ".join(f"{cell_type} {part.value:.4f}" for cell_type, part in result.by_class.items())
         gain = np.mean(parts, axis=1) - np.mean(rows["1 view"], axis=1)
         better = f"better in {np.sum(gain > 0)}, worse in {np.sum(gain < 0)} of {len(gain)} images"

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from somaseg.annotations.samples import Sample, with_classes
+from somaseg.annotations.samples import UNKNOWN_TYPE, Sample, with_classes
 from somaseg.errors import InputError
 from somaseg.instances import Instances
 
@@ -20,6 +20,13 @@ def test_labels_follow_the_names():
     assert mapped.instances.labels.tolist() == [1, 0, 0]
     assert mapped.instances.classes == ("neuron", "glia", "other")
     assert mapped.cell_type == "neuron"
+
+
+def test_an_image_without_cells_has_a_type_in_words_alone():
+    assert sample(("glia", "neuron"), [1]).type_name == "neuron"
+    none = sample(("glia",), [])
+    assert (none.cell_type, none.type_name) == (None, UNKNOWN_TYPE)
+    assert replace(none, cell_type="neuron").type_name == "neuron"
 
 
 def test_ignored_regions_get_the_same_classes():

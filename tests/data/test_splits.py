@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from somaseg.annotations.read import read_annotations
-from somaseg.annotations.samples import Sample
+from somaseg.annotations.samples import UNKNOWN_TYPE, Sample
 from somaseg.cli.main import app
 from somaseg.data.groups import grouped, groups_from_csv, joined
-from somaseg.data.splits import check_folds, make_folds, read_folds, write_folds
+from somaseg.data.splits import check_folds, fold_table, make_folds, read_folds, write_folds
 from somaseg.errors import InputError
 from somaseg.instances import Instances
 
@@ -21,6 +21,14 @@ needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="the real images are
 
 def sample(name: str, group: str | None = None, cell_type: str = "cort", **metadata: object) -> Sample:
     return Sample(Path(f"{name}.png"), Instances.empty((4, 4), ("cell",)), name, group, cell_type, metadata=metadata)
+
+
+def test_the_table_counts_images_by_cell_type():
+    samples = [sample("a"), sample("b"), Sample(Path("c.png"), Instances.empty((4, 4), ("cell",)), "c")]
+    table = fold_table(samples, {"a": 0, "b": 1, "c": 1})
+    assert {str(column.header): list(column.cells) for column in table.columns} == {
+        "fold": ["0", "1"], "images": ["1", "2"], "groups": ["1", "2"], "cells": ["0", "0"], "cort": ["1", "1"], UNKNOWN_TYPE: ["0", "1"]
+    }  # fmt: skip
 
 
 groups = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from(["cort", "astro"])), min_size=1, max_size=30)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from somaseg.annotations.samples import Sample
+from somaseg.annotations.samples import UNKNOWN_TYPE, Sample
 from somaseg.config import PseudoTrainSettings, TrainSettings
 from somaseg.errors import InputError
 from somaseg.instances import Instances
@@ -86,3 +86,9 @@ def test_pseudo_labels_alone_are_not_enough():
         Draws(PSEUDO, CLASSES, TrainSettings())
     with pytest.raises(InputError, match=r"train\.type_weights: found .* the cell types are round, long"):
         Draws([ANNOTATED[0], PSEUDO[0]], CLASSES, TrainSettings(type_weights={"round": 0.0}))
+
+
+def test_images_without_a_type_are_drawn_as_one():
+    draws = Draws([*ANNOTATED, sample("d", None), sample("e", None)], CLASSES, TrainSettings(type_weights={UNKNOWN_TYPE: 2.0}))
+    assert draws.annotated.of_type == {UNKNOWN_TYPE: [3, 4], "long": [1], "round": [0, 2]}
+    assert draws.annotated.chances.tolist() == [0.5, 0.25, 0.25]

@@ -11,6 +11,9 @@ from somaseg.classes import plain
 from somaseg.errors import InputError
 from somaseg.instances import Instances
 
+UNKNOWN_TYPE = "unknown"
+"""The cell type of an image that has neither a cell type nor cells, in tables, scores and settings."""
+
 ProblemKind = Literal[
     "unreadable mask",
     "unknown class",
@@ -59,6 +62,11 @@ class Sample:
             object.__setattr__(self, "cell_type", self.instances.classes[mode])
         if self.ignored is None:
             object.__setattr__(self, "ignored", Instances.empty(self.instances.size, self.instances.classes))
+
+    @property
+    def type_name(self) -> str:
+        """The cell type, or `UNKNOWN_TYPE`."""
+        return self.cell_type or UNKNOWN_TYPE
 
 
 @dataclass(frozen=True)

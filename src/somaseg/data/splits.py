@@ -97,13 +97,13 @@ def read_folds(path: Path) -> dict[str, int]:
 
 def fold_table(samples: Sequence[Sample], folds: Mapping[str, int]) -> Table:
     """Images, groups, cells, and images by cell type in each fold."""
-    types = sorted({sample.cell_type or "no cells" for sample in samples})
+    types = sorted({sample.type_name for sample in samples})
     table = Table("fold", title="Folds", title_justify="left")
     for column in ("images", "groups", "cells", *types):
         table.add_column(column, justify="right")
     for fold in sorted({folds[sample.name] for sample in samples}):
         inside = [sample for sample in samples if folds[sample.name] == fold]
-        by_type = Counter(sample.cell_type or "no cells" for sample in inside)
+        by_type = Counter(sample.type_name for sample in inside)
         numbers = [len(inside), len({_group(s) for s in inside}), sum(len(s.instances) for s in inside), *(by_type[t] for t in types)]
         table.add_row(str(fold), *map(str, numbers))
     return table

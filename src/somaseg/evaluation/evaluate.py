@@ -21,9 +21,6 @@ from somaseg.evaluation.report import precision_figure
 from somaseg.files import whole, write_whole
 from somaseg.instances import Instances
 
-UNKNOWN_TYPE = "unknown"
-"""The cell type of a true image that has neither a cell type nor cells."""
-
 
 class ImageScore(Record):
     """The scores of one image, a row of `images.csv`.
@@ -110,7 +107,7 @@ def score_samples(
 ) -> Evaluation:
     """Score predictions, by the name of the image, against samples; an image without a prediction counts as empty."""
     pairs = [(predicted(predictions, sample), sample.instances) for sample in samples]
-    types = [sample.cell_type or UNKNOWN_TYPE for sample in samples]
+    types = [sample.type_name for sample in samples]
     rows, table, cells = [], [], []
     for sample, cell_type, (pred, truth) in zip(samples, types, pairs, strict=True):
         comparison = compare_cells(pred, truth)

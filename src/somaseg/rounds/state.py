@@ -91,7 +91,7 @@ class Rounds:
                 for sample in (*training, *found[member.fold]):
                     if not sample.image.is_file():
                         raise InputError(f"{sample.image}: no such image: put it where its annotations say")
-        types, weights = {sample.cell_type or "" for samples in found.values() for sample in samples}, self.settings.type_weights
+        types, weights = {sample.type_name for samples in found.values() for sample in samples}, self.settings.type_weights
         if weights and (without := sorted(types - weights.keys())):
             raise InputError(
                 f"type_weights: names {sorted(weights)}, but there are held-out images of {without[0]!r}: give it a weight too"

@@ -71,7 +71,7 @@ def score_round(
                 alone[name].append((cells[name], sample.instances))
             fused = fuse(list(found.values()), settings, thresholds)[0] if len(own) > 1 else cells[own[0]]
             together.append((fused, sample.instances))
-    types = {fold: [sample.cell_type or "" for sample in samples] for fold, samples in held_out.items()}
+    types = {fold: [sample.type_name for sample in samples] for fold, samples in held_out.items()}
     return RoundScores(
         members={name: _map_iou(alone[name], types[fold], type_weights) for name, (fold, _) in members.items()},
         fused=_map_iou(together, [name for of_fold in types.values() for name in of_fold], type_weights),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from somaseg.annotations.samples import Sample
+from somaseg.annotations.samples import UNKNOWN_TYPE, Sample
 from somaseg.config import PseudoTrainSettings, TrainSettings
 from somaseg.errors import InputError
 
@@ -66,9 +66,10 @@ def pseudo_weight(settings: PseudoTrainSettings, step: int, steps: int) -> float
 
 
 def _pool(samples: Sequence[Sample], source: str, settings: TrainSettings) -> Source:
-    """The images of a source, by cell type in the order of names."""
-    own = [(i, sample.cell_type or "") for i, sample in enumerate(samples) if sample.source == source]
-    of_type = {t: [i for i, name in own if name == t] for t in sorted({name for _, name in own})}
+    """The images of a source, by cell type in the order of names, unknown ones first."""
+    own = [(i, sample) for i, sample in enumerate(samples) if sample.source == source]
+    names = sorted({sample.type_name for _, sample in own}, key=lambda name: (name != UNKNOWN_TYPE, name))
+    of_type = {t: [i for i, sample in own if sample.type_name == t] for t in names}
     by_image = settings.draw == "images"
     weights = np.array([settings.type_weights.get(t, 1.0) * (len(members) if by_image else 1) for t, members in of_type.items()])
     return Source(of_type, weights / weights.sum() if weights.any() else weights)

@@ -22,7 +22,6 @@ from somaseg.config import AdamWSettings, Config, CosineSchedule, PostprocessSet
 from somaseg.data.check import check
 from somaseg.data.groups import with_groups
 from somaseg.errors import InputError
-from somaseg.evaluation.evaluate import UNKNOWN_TYPE
 from somaseg.evaluation.matching import match_counts, precision
 from somaseg.files import write_whole
 from somaseg.images.read import read_image
@@ -96,7 +95,7 @@ def finetune(
     trained = run / "last.safetensors"
     after, caught_after = image_precisions(load(trained), validation, "scoring the new weights", console)
 
-    old, new, gain, images = compared(before, after, [s.name for s in validation], [s.cell_type or UNKNOWN_TYPE for s in validation])
+    old, new, gain, images = compared(before, after, [s.name for s in validation], [s.type_name for s in validation])
     result = FinetuneResult(
         weights=weights,
         weights_sha256=base.sha256,

@@ -92,7 +92,7 @@ def score_sample(model: CascadeMaskRCNN, sample: Sample, config: Config, device:
     """What the model finds in an annotated image, its truth, and its cell type."""
     image = read_image(sample.image).array
     prediction = detect(View(model.eval(), config.model), [image], config.train.bf16 and bf16_is_fast(device), device)[0]
-    return postprocess(prediction, config.postprocess), sample.instances, sample.cell_type or ""
+    return postprocess(prediction, config.postprocess), sample.instances, sample.type_name
 
 
 def moving_average(config: Config) -> list[pl.Callback]:
@@ -129,7 +129,7 @@ class SaveBest(pl.Callback):
         result = map_iou([(found, truth) for found, truth, _ in pl_module.scored], types, weights, draws=100)
         value = result.headline.value
         pl_module.log("map_iou", value, prog_bar=True, sync_dist=False)
-        pl_module.log_dict({f"map_iou_{t or 'all'}": s.value for t, s in result.by_class.items()})
+        pl_module.log_dict({f"map_iou_{t}": s.value for t, s in result.by_class.items()})
         if trainer.is_global_zero:
             by_type = ", ".join(f"{t} {s.value:.4f}" for t, s in result.by_class.items())
             rank_zero_info("step %d: map_iou %.4f (%s) on %d held-out images", trainer.global_step, value, by_type, len(types))

@@ -24,9 +24,6 @@ from somaseg.tuning.report import response_figure, verdict
 from somaseg.tuning.search import Studies
 from somaseg.tuning.trials import Case
 
-UNTYPED = "no cell type"
-"""The cell type of an image of the truth that has neither a cell type nor cells."""
-
 
 def tune_runs(
     runs: SavedRuns,
@@ -105,7 +102,7 @@ def read_cases(runs: SavedRuns, samples: Sequence[Sample]) -> tuple[list[Case], 
                 f"{members.files[0]}: size: found {predictions[0].size}, the truth of {name} has {sample.instances.size}: "
                 "predict the images that were annotated"
             )
-        cases.append(Case(name, predictions, sample.instances, sample.cell_type or UNTYPED))
+        cases.append(Case(name, predictions, sample.instances, sample.type_name))
         paired.append(sample)
     if not cases:
         raise InputError(
