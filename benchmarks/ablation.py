@@ -34,11 +34,12 @@ from rich.markdown import Markdown
 
 from ablation_report import Line, forest_figure, tables
 from cross_fit import GRID, ROUNDS, Images, cross_fitted, halved, scorer_of
+from full_set import FULL_SET_IMAGES
 from somaseg.annotations.read import read_annotations
 from somaseg.batch.saved_runs import SavedRuns, about_models, read_runs
 from somaseg.config import FuseSettings, PostprocessSettings, SegmentSettings, Settings, load_settings
 from somaseg.errors import InputError
-from somaseg.evaluation.map_iou import FULL_SET_IMAGES, MapIou, summarise
+from somaseg.evaluation.map_iou import MapIou, summarise
 from somaseg.evaluation.matching import Record
 from somaseg.files import write_whole
 from somaseg.tuning.cross_fitting import Tuning

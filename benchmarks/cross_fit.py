@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from full_set import FULL_SET_IMAGES
 from somaseg.annotations.samples import Sample
 from somaseg.config import SegmentSettings
 from somaseg.data.splits import make_folds
@@ -65,7 +66,7 @@ def choose(
     types = {int(i): cases[i].cell_type for i in images}
     for cell_type in sorted(set(types.values())) if by_class else ["default"]:
         own = [i for i, name in types.items() if not by_class or name == cell_type]
-        weights = image_weights([types[i] for i in own])
+        weights = image_weights([types[i] for i in own], FULL_SET_IMAGES)
         for field in tuple(fields) * (ROUNDS if len(fields) > 1 else 1):
             tried = [_with_value(settings, field, cell_type, value) for value in GRID[field]]
             scores = [float(weights @ scorer.scores(one, own)) for one in tried]

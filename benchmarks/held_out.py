@@ -16,12 +16,13 @@ import yaml
 from rich.progress import track
 
 from cross_fit import choose, cross_fitted, halved, scorer_of
+from full_set import FULL_SET_IMAGES
 from somaseg.annotations.read import read_annotations
 from somaseg.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from somaseg.config import SegmentSettings
 from somaseg.data.groups import grouped
 from somaseg.data.splits import make_folds
-from somaseg.evaluation.map_iou import FULL_SET_IMAGES, summarise
+from somaseg.evaluation.map_iou import summarise
 from somaseg.images.read import read_image
 from somaseg.inference.segmenter import load
 from somaseg.tuning.trials import Case

@@ -24,13 +24,14 @@ from rich.progress import track
 from torchvision.ops import nms
 
 import somaseg
+from full_set import FULL_SET_IMAGES
 from somaseg.annotations.read import read_annotations
 from somaseg.annotations.samples import Sample
 from somaseg.checkpoints.checkpoint import load_checkpoint
 from somaseg.checkpoints.names import weights_path
 from somaseg.config import TtaSettings
 from somaseg.data.splits import make_folds
-from somaseg.evaluation.map_iou import FULL_SET_IMAGES, summarise
+from somaseg.evaluation.map_iou import summarise
 from somaseg.evaluation.matching import match_counts, precision
 from somaseg.images.read import find_images, read_image
 from somaseg.inference.detect import bf16_is_fast, detect

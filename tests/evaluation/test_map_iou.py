@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from somaseg.config import EvaluationSettings
 from somaseg.errors import InputError
 from somaseg.evaluation import map_iou as metrics
 from somaseg.evaluation import matching
@@ -130,6 +131,28 @@ def test_the_bootstrap_interval_is_that_of_the_mean() -> None:
 def test_weights_must_name_the_cell_types(weights: dict[str, float]) -> None:
     with pytest.raises(InputError, match="weights"):
         metrics.map_iou([(cells(), cells())], ["cort"], weights)
+
+
+def test_weights_of_the_types_that_are_there() -> None:
+    mix = {"astro": 1.0, "cort": 3.0}
+    assert metrics.present_weights(mix, ["cort", "cort"]) == {"cort": 3.0}
+    assert metrics.present_weights({}, ["cort"]) is None  # every image alike
+
+
+@pytest.mark.parametrize(("weights", "fits"), [({}, True), ({"astro": 1, "cort": 1}, True), ({"astro": 1, "cort": 1, "shsy5y": 2}, True),
+                                               ({"cort": 1}, False), ({"astro": 1, "cort": 1, "other": 1}, False)])  # fmt: skip
+def test_weights_name_the_types_that_there_are_and_no_other(weights: dict[str, float], fits: bool) -> None:
+    def check() -> None:
+        metrics.check_type_weights(EvaluationSettings(type_weights=weights), ["cort", "astro", "cort"], ["shsy5y"], "truth.json")
+
+    if fits:
+        check()
+        return
+    message = (
+        r"evaluation\.type_weights: found .*, the images of truth\.json are of the cell types astro, cort: give each of these a weight"
+    )
+    with pytest.raises(InputError, match=message):
+        check()
 
 
 def test_no_image_is_refused() -> None:

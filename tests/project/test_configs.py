@@ -58,7 +58,7 @@ def test_rounds(name: str, members: int, folds: int, rounds: int, monkeypatch: p
     configs = member_configs(settings.members)
     assert (len(configs), len({config.train.fold for config in configs.values()}), settings.rounds) == (members, folds, rounds)
     assert all(override(config, settings.finetune).train.steps < config.train.steps for config in configs.values())
-    assert sum(settings.type_weights.values()) == 606
+    assert sum(settings.evaluation.type_weights.values()) == 606
 
 
 def test_no_member_of_the_full_run_starts_from_a_pool_with_its_held_out_images(monkeypatch: pytest.MonkeyPatch) -> None:

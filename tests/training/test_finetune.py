@@ -173,7 +173,7 @@ def test_data_that_cannot_be_used_is_told_before_anything_is_done(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("assignment", ["postprocess.score_thresh=0.1", "train.init=none"])
+@pytest.mark.parametrize("assignment", ["postprocess.score_thresh=0.1", "train.init=none", "evaluation.type_weights.cort=1"])
 def test_both_weights_are_scored_alike(cultures: Path, base: Path, tmp_path: Path, assignment: str) -> None:
     with pytest.raises(InputError, match=f"--set {assignment}: cannot be set here"):
         finetune(cultures, tmp_path / "run", str(base), [*QUICK, assignment])

@@ -15,16 +15,18 @@ from somaseg.annotations.write import write_coco
 from somaseg.batch.prediction_file import Origin, SavedPrediction, save_prediction
 from somaseg.batch.saved_runs import read_runs
 from somaseg.cli.main import app
-from somaseg.config import PostprocessSettings, SegmentSettings, TtaSettings
+from somaseg.config import EvaluationSettings, PostprocessSettings, SegmentSettings, TtaSettings, TuneRunSettings
 from somaseg.errors import InputError
+from somaseg.evaluation.map_iou import present_weights, summarise
 from somaseg.instances import Instances
-from somaseg.tuning.cross_fitting import Tuning, TuningResult, image_weights, summary, tune
+from somaseg.tuning.cross_fitting import Tuning, TuningResult, image_weights, tune
 from somaseg.tuning.report import response_figure, verdict
 from somaseg.tuning.search import Studies
 from somaseg.tuning.trials import Case
 from somaseg.tuning.tune import read_cases, tune_runs
 
-BAD_START = SegmentSettings(postprocess=PostprocessSettings(score_thresh={"default": 0.85}, min_area={"default": 20}))
+THRESHOLDS = PostprocessSettings(score_thresh={"default": 0.85}, min_area={"default": 20})
+BAD_START, SETTINGS = SegmentSettings(postprocess=THRESHOLDS), TuneRunSettings(postprocess=THRESHOLDS)
 COUNT = 12
 
 
@@ -65,7 +67,7 @@ def cases():
 
 def run(folder, models="a", **options):
     runs = read_runs([folder / model for model in models])
-    arguments = {"start": BAD_START, "out": folder / "tuned.yaml", "trials": 10, "processes": 1} | options
+    arguments = {"settings": SETTINGS, "out": folder / "tuned.yaml", "trials": 10, "processes": 1} | options
     return tune_runs(runs, folder / "truth.json", **arguments)
 
 
@@ -88,13 +90,28 @@ def test_each_fold_is_scored_with_thresholds_chosen_without_it():
     assert found.settings.postprocess.score_thresh.keys() == {"default", *CLASSES}
 
 
-def test_what_is_maximised_is_what_is_reported():
-    random = np.random.default_rng(0)
-    for types in (["astro", "cort", "cort", "shsy5y"], ["a", "b", "b"], ["astro", "cort"]):
-        table = random.random((len(types), 10))
-        score = summary(table, types)
-        assert image_weights(types) @ table.mean(axis=1) == pytest.approx((score.weighted or score.overall).value)
-        assert (score.weighted is None) == (len(set(types)) < 3)
+@pytest.mark.parametrize("mix", [{}, {"astro": 131, "cort": 320, "shsy5y": 155}])
+@pytest.mark.parametrize("types", [["astro", "cort", "cort", "shsy5y"], ["cort", "astro", "cort"]])
+def test_what_is_maximised_is_what_is_reported(types, mix):
+    table = np.random.default_rng(0).random((len(types), 10))
+    score = summarise(table, types, present_weights(mix, types))
+    assert image_weights(types, mix) @ table.mean(axis=1) == pytest.approx(score.headline.value)
+    assert (score.headline == score.overall) == (not mix)  # no name of a class is weighed unasked
+
+
+def test_the_proportions_of_the_cell_types_are_a_setting(folder):
+    words = ("tune", folder / "a", "--truth", folder / "truth.json", "--trials", 2, "--processes", 1, "--out", folder / "mixed.yaml")
+    result = command(*words, "--set", "evaluation.type_weights={small: 1, large: 3}")
+    assert result.exit_code == 0, result.output
+    assert "map_iou of 12 images, weighted by cell type (large 3, small 1), with 95 % intervals" in result.output
+    tuned = TuningResult.model_validate_json((folder / "mixed" / "tuning.json").read_bytes())
+    by_class = tuned.start.by_class
+    assert tuned.start.headline.value == pytest.approx((by_class["small"].value + 3 * by_class["large"].value) / 4)
+    assert yaml.safe_load((folder / "mixed.yaml").read_text()).keys() == {"tta", "postprocess"}  # `segment` takes the file
+    assert "other starting settings" in str(command(*words).exception)  # trials of another score are not gone on with
+    wrong = r"evaluation\.type_weights: found .*'astro'.*truth\.json that were predicted are of the cell types large, small"
+    with pytest.raises(InputError, match=wrong):
+        run(folder, settings=SETTINGS.model_copy(update={"evaluation": EvaluationSettings(type_weights={"astro": 1})}))
 
 
 def test_a_sure_gain_is_written(folder):
@@ -153,7 +170,7 @@ def test_the_study_goes_on_and_refuses_other_input(folder):
     prediction, own = culture(0)[0], origin(0, "a")
     save_prediction(folder / "a" / "i0.npz", SavedPrediction(prediction, own.model_copy(update={"sha256": "other"})))
     with pytest.raises(InputError, match="is of a search with other predictions, starting settings: give the same again"):
-        run(folder, start=SegmentSettings())
+        run(folder, settings=TuneRunSettings())
     save_prediction(folder / "a" / "i0.npz", SavedPrediction(prediction, own))
     write_coco([sample(n) for n in range(1, COUNT)], folder / "truth.json")
     with pytest.raises(InputError, match="other predictions, truth, folds"):

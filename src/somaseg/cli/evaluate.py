@@ -95,12 +95,13 @@ def tune(
 ) -> None:
     """Choose thresholds on annotated images that the models were not trained on, and score them on images they were not chosen on."""
     from somaseg.batch.saved_runs import read_runs
+    from somaseg.config import TuneRunSettings
     from somaseg.tuning.report import threshold_table, tuning_table, verdict
     from somaseg.tuning.tune import tune_runs
 
     runs = read_runs(predictions)
-    start = runs.settings(settings_file, assignments or [])
-    tuned, files = tune_runs(runs, truth, start, out, study, report, trials, folds, seed, find_groups, force, processes, console)
+    settings = runs.settings_of(TuneRunSettings, settings_file, assignments or [])
+    tuned, files = tune_runs(runs, truth, settings, out, study, report, trials, folds, seed, find_groups, force, processes, console)
     console.print(threshold_table(tuned), tuning_table(tuned))
     say(verdict(tuned))
     wrote(*files)

@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import model_validator
 
 from somaseg.config.base import Settings, load_settings, override, update
+from somaseg.config.evaluation import EvaluationSettings
 from somaseg.config.fusion import FuseSettings
 from somaseg.config.model import (
     X152,
@@ -59,6 +60,12 @@ class PseudoRunSettings(SegmentSettings):
     pseudo: PseudoSettings = PseudoSettings()
 
 
+class TuneRunSettings(SegmentSettings):
+    """What `tune` can be told with `--settings` and `--set`."""
+
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+
 class Config(Settings):
     """Everything of a run."""
 
@@ -66,6 +73,7 @@ class Config(Settings):
     augment: AugmentSettings = AugmentSettings()
     train: TrainSettings = TrainSettings()
     postprocess: PostprocessSettings = PostprocessSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
 
     @model_validator(mode="after")
     def _batches_count_once(self) -> Self:
@@ -84,6 +92,7 @@ __all__ = [
     "CosineSchedule",
     "DetectSettings",
     "EdgeSettings",
+    "EvaluationSettings",
     "FlatSchedule",
     "FuseSettings",
     "HeadSettings",
@@ -107,6 +116,7 @@ __all__ = [
     "TimmSettings",
     "TrainSettings",
     "TtaSettings",
+    "TuneRunSettings",
     "ZoomSettings",
     "load_settings",
     "override",

@@ -6,6 +6,7 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from somaseg.config.base import Settings
+from somaseg.config.evaluation import EvaluationSettings
 from somaseg.config.fusion import FuseSettings
 from somaseg.config.pseudo import PseudoSettings
 from somaseg.config.views import TtaSettings
@@ -61,7 +62,7 @@ class RoundsSettings(Settings):
         fuse: how the members become one result.
         pseudo: which fused cells of unlabelled images are trained on.
         finetune: assignments on top of each member's settings from round 1 on, such as `train.steps=1000`.
-        type_weights: proportions of the cell types in the score; none takes images as they come.
+        evaluation: how the scores of held-out images become those of a round.
         train_needs, predict_needs: of one task.
         shards: tasks that share a member's unlabelled images.
         seconds_per_step, seconds_per_image: of training and of prediction, for estimates until stages have measured them.
@@ -75,7 +76,7 @@ class RoundsSettings(Settings):
     fuse: FuseSettings = FuseSettings()
     pseudo: PseudoSettings = PseudoSettings()
     finetune: tuple[str, ...] = ()
-    type_weights: dict[str, Annotated[float, Field(gt=0)]] = {}
+    evaluation: EvaluationSettings = EvaluationSettings()
     train_needs: TaskNeeds = TaskNeeds()
     predict_needs: TaskNeeds = TaskNeeds()
     shards: int = Field(default=1, ge=1)

@@ -6,19 +6,15 @@ unique; where cells overlap, the largest matching is the only count that depends
 (a greedy choice by IoU can lose a pair that another choice keeps).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from somaseg.config import EvaluationSettings
 from somaseg.errors import InputError
 from somaseg.evaluation.matching import THRESHOLDS, Record, match_counts, precision
 from somaseg.instances import Instances
-
-FULL_SET_IMAGES = {"shsy5y": 155, "astro": 131, "cort": 320}
-
-
-"""Images of each cell type in the competition's full training set, to weigh the types as its score does."""
 
 
 def image_map_iou(pred: Instances, truth: Instances) -> float:
@@ -79,7 +75,7 @@ def map_iou(
     Args:
         pairs: (prediction, truth) of each image.
         cell_types: cell type of each image's truth.
-        weights: proportions of the cell types in the set that the score shall stand for, such as `FULL_SET_IMAGES`; any scale.
+        weights: proportions of the cell types in the set that the score shall stand for, see `EvaluationSettings`.
         draws: bootstrap draws of images for the 95 % intervals. Images are drawn within each cell type, as the types' shares are fixed.
         seed: of the bootstrap.
 
@@ -121,6 +117,31 @@ def summarise(
         weighted=None if weights is None else mixed(weights),
         weights=None if weights is None else dict(weights),
     )
+
+
+def present_weights(weights: Mapping[str, float], cell_types: Collection[str]) -> dict[str, float] | None:
+    """The weights of those types that some images are of, as `map_iou` takes them; None where there are no weights."""
+    return {name: weights[name] for name in sorted(set(cell_types))} if weights else None
+
+
+def check_type_weights(settings: EvaluationSettings, cell_types: Collection[str], classes: Collection[str], source: str) -> None:
+    """Refuse weights of the cell types that do not fit the images.
+
+    Args:
+        settings: with the weights, or none.
+        cell_types: of the images.
+        classes: of the model; they may be named though no image is of them.
+        source: where the images come from, for the message.
+
+    Raises:
+        InputError: when one of the types has no weight, or the weights name another.
+    """
+    weights, there = settings.type_weights, sorted(set(cell_types))
+    if weights and (set(there) - weights.keys() or weights.keys() - {*there, *classes}):
+        raise InputError(
+            f"evaluation.type_weights: found {weights}, the images of {source} are of the cell types {', '.join(there)}: "
+            "give each of these a weight, and no other, or leave it out"
+        )
 
 
 def _bootstrap_means(values: NDArray[np.float64], draws: int, random: np.random.Generator) -> NDArray[np.float64]:

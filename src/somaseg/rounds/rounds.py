@@ -174,7 +174,7 @@ def _score(rounds: Rounds, stage: Stage) -> dict[str, str]:
         return failures
     folders = {name: (member.fold, rounds.out / stage.name / name) for name, member in members.items()}
     thresholds = next(iter(rounds.configs.values())).postprocess
-    found = score_round(rounds.held_out, folders, rounds.settings.fuse, thresholds, rounds.settings.type_weights)
+    found = score_round(rounds.held_out, folders, rounds.settings.fuse, thresholds, rounds.settings.evaluation.type_weights)
     write_whole(rounds.out / stage.name / "scores.json", found.model_dump_json(indent=1).encode())
     return {}
 

@@ -14,6 +14,7 @@ from somaseg.checkpoints.header import read_header
 from somaseg.checkpoints.names import shipped_names, weights_path
 from somaseg.config import Config, MemberSettings, RoundsSettings, TrainSettings, load_settings, override
 from somaseg.errors import InputError
+from somaseg.evaluation.map_iou import check_type_weights
 from somaseg.images.read import find_images, image_stem
 from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.rounds.plan import (
@@ -82,7 +83,7 @@ class Rounds:
         """The images of a person that members never see, by fold.
 
         Raises:
-            InputError: when the file of an annotated image is missing, or the cell type of a held-out one has no weight.
+            InputError: when the file of an annotated image is missing, or `evaluation.type_weights` does not fit the held-out ones.
         """
         found: dict[int, list[Sample]] = {}
         for name, member in self.settings.members.items():
@@ -91,11 +92,9 @@ class Rounds:
                 for sample in (*training, *found[member.fold]):
                     if not sample.image.is_file():
                         raise InputError(f"{sample.image}: no such image: put it where its annotations say")
-        types, weights = {sample.type_name for samples in found.values() for sample in samples}, self.settings.type_weights
-        if weights and (without := sorted(types - weights.keys())):
-            raise InputError(
-                f"type_weights: names {sorted(weights)}, but there are held-out images of {without[0]!r}: give it a weight too"
-            )
+        types = [sample.type_name for samples in found.values() for sample in samples]
+        classes = next(iter(self.configs.values())).model.classes
+        check_type_weights(self.settings.evaluation, types, classes, "`annotations` that are held out")
         return found
 
     @cached_property
@@ -123,14 +122,15 @@ class Rounds:
     def keys(self) -> dict[str, str]:
         """A digest of the settings that each stage depends on."""
         given = self.settings.model_dump(mode="json")
-        configs = {name: config.model_dump(mode="json") for name, config in self.configs.items()}
+        # How a training is scored changes nothing of the weights that it ends with.
+        configs = {name: config.model_dump(mode="json", exclude={"evaluation"}) for name, config in self.configs.items()}
         data = given["annotations"]
         made_from = {
             "first": [configs, [member["weights"] for member in given["members"].values()], data],
             "finetune": given["finetune"],
             "predict": [given["unlabelled"], given["tta"]],
             "pseudo": [given["pseudo"], given["fuse"], data],
-            "score": [given["tta"], given["fuse"], given["type_weights"], data],
+            "score": [given["tta"], given["fuse"], given["evaluation"]["type_weights"], data],
             "final": None,
         }
         return keys(self.plan, made_from)

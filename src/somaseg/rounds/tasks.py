@@ -10,7 +10,7 @@ from somaseg.batch.segment import predict_folder
 from somaseg.checkpoints.header import read_header
 from somaseg.config import Config, FuseSettings, PostprocessSettings, TtaSettings
 from somaseg.errors import InputError
-from somaseg.evaluation.map_iou import MapIou, map_iou
+from somaseg.evaluation.map_iou import MapIou, map_iou, present_weights
 from somaseg.fusion.fuse import fuse
 from somaseg.inference.segmenter import load
 from somaseg.instances import Instances
@@ -57,7 +57,7 @@ def score_round(
         members: fold and folder of predictions of each, by name.
         settings: of fusion.
         thresholds: of post-processing.
-        type_weights: proportions of the cell types; none takes images as they come.
+        type_weights: see `EvaluationSettings`.
     """
     files = {name: {load_origin(file).file: file for file in prediction_files(folder).values()} for name, (_, folder) in members.items()}
     alone: dict[str, Pairs] = {name: [] for name in members}
@@ -79,4 +79,4 @@ def score_round(
 
 
 def _map_iou(pairs: Pairs, types: Sequence[str], weights: Mapping[str, float]) -> MapIou:
-    return map_iou(pairs, types, {name: weights[name] for name in set(types)} if weights else None)
+    return map_iou(pairs, types, present_weights(weights, types))

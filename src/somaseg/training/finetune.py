@@ -146,6 +146,8 @@ def settings(base: Config, samples: Sequence[Sample], assignments: Sequence[str]
     for assignment in assignments:
         if assignment.startswith(("postprocess", "train.init")):
             raise InputError(f"--set {assignment}: cannot be set here: both weights are scored with what comes with --weights")
+        if assignment.startswith("evaluation"):
+            raise InputError(f"--set {assignment}: cannot be set here: both weights are scored on every validation image alike")
     annotated = [sample for sample in samples if sample.source == "manual"]
     fields = len({(sample.group is None, sample.group or sample.name) for sample in with_groups(annotated)})
     if fields < 2:

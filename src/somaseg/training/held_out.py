@@ -10,6 +10,7 @@ from somaseg.config import Config
 from somaseg.data.groups import with_groups
 from somaseg.data.splits import make_folds
 from somaseg.errors import InputError, MissingExtraError
+from somaseg.evaluation.map_iou import check_type_weights
 
 try:
     from pytorch_lightning.utilities import rank_zero_info
@@ -36,7 +37,7 @@ def read_split(config: Config, data: Sequence[Path]) -> tuple[list[Sample], list
 
     Raises:
         InputError: when annotations cannot be used, a person made none of them, two of them name the same image, or a pseudo-labelled
-            image has no group.
+            image has no group, or when `evaluation.type_weights` does not fit the held-out images.
     """
     training: list[Sample] = []
     held_out: list[Sample] = []
@@ -55,6 +56,8 @@ def read_split(config: Config, data: Sequence[Path]) -> tuple[list[Sample], list
     twice = [name for name, count in Counter(s.name for s in (*training, *held_out, *pseudo)).items() if count > 1]
     if twice:
         raise InputError(f"--data: {len(twice)} images are in several annotations, such as {twice[0]}: give each image once")
+    source = ", ".join(map(str, data))
+    check_type_weights(config.evaluation, [sample.type_name for sample in held_out], config.model.classes, f"{source} that are held out")
     return [*training, *without_held_out_fields(pseudo, held_out)], held_out
 
 

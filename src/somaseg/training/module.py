@@ -1,6 +1,6 @@
 """The Lightning module of a run, its callbacks, and the model that it starts from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from somaseg.checkpoints.class_heads import adapt_classes
 from somaseg.checkpoints.names import weights_path
 from somaseg.config import Config
 from somaseg.errors import InputError, MissingExtraError
-from somaseg.evaluation.map_iou import FULL_SET_IMAGES, map_iou
+from somaseg.evaluation.map_iou import map_iou, present_weights
 from somaseg.images.read import read_image
 from somaseg.inference.detect import bf16_is_fast, detect
 from somaseg.inference.views import View
@@ -105,19 +105,24 @@ class SaveBest(pl.Callback):
     """Logs `map_iou` of each validation and keeps the best weights.
 
     Stands before the moving average in the list of callbacks, so that it sees the averaged weights.
+
+    Args:
+        provenance: what the files of weights tell of themselves.
+        type_weights: of the score. A run that goes on with others than before looks for its best score anew.
     """
 
-    def __init__(self, provenance: dict[str, Any]) -> None:
+    def __init__(self, provenance: dict[str, Any], type_weights: Mapping[str, float]) -> None:
         self.best = -1.0
-        self.provenance = provenance
+        self.provenance, self.type_weights = provenance, dict(type_weights)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""
-        return {"best": self.best}
+        return {"best": self.best, "type_weights": self.type_weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
-        self.best = state_dict["best"]
+        if state_dict.get("type_weights", self.type_weights) == self.type_weights:
+            self.best = state_dict["best"]
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Score the images of this validation and save the weights if they are the best."""
@@ -125,7 +130,7 @@ class SaveBest(pl.Callback):
         if trainer.sanity_checking or not pl_module.scored:
             return
         types = [t for _, _, t in pl_module.scored]
-        weights = {t: FULL_SET_IMAGES[t] for t in set(types)} if set(types) <= set(FULL_SET_IMAGES) else None
+        weights = present_weights(self.type_weights, types)
         result = map_iou([(found, truth) for found, truth, _ in pl_module.scored], types, weights, draws=100)
         value = result.headline.value
         pl_module.log("map_iou", value, prog_bar=True, sync_dist=False)

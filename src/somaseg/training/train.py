@@ -13,7 +13,7 @@ import torch
 import yaml
 from torch.utils.data import DataLoader
 
-from somaseg.config import Config, load_settings
+from somaseg.config import Config, EvaluationSettings, load_settings
 from somaseg.errors import InputError, MissingExtraError
 from somaseg.provenance import versions
 from somaseg.training.dataset import Crops, Steps, collate
@@ -63,7 +63,7 @@ def fit(config: Config, data: Sequence[Path], run: Path) -> Path:
     pseudo = sum(sample.source == "pseudo" for sample in training)
     images = {"images": len(training) - pseudo, "pseudo_images": pseudo, "held_out": len(held_out)}
     about = {"data": ", ".join(path.name for path in data), "start": start_text} | images
-    best = SaveBest(about | {"fold": cfg.fold, "folds": cfg.folds})
+    best = SaveBest(about | {"fold": cfg.fold, "folds": cfg.folds}, config.evaluation.type_weights)
     trainer = pl.Trainer(
         default_root_dir=run,
         max_steps=cfg.steps,
@@ -104,17 +104,19 @@ def fit(config: Config, data: Sequence[Path], run: Path) -> Path:
     return run / "best.safetensors"
 
 
-def _but_steps(config: Config) -> Config:
-    return config.model_copy(update={"train": config.train.model_copy(update={"steps": 1})})
+def _what_trains(config: Config) -> Config:
+    """The settings without those that a run may be resumed with others of: how far it goes, and how it is scored."""
+    return config.model_copy(update={"train": config.train.model_copy(update={"steps": 1}), "evaluation": EvaluationSettings()})
 
 
 def _begin(config: Config, run: Path) -> None:
     """Write what the run is made of, or check that it is the same."""
     run.mkdir(parents=True, exist_ok=True)
     settings = run / "settings.yaml"
-    if settings.exists() and _but_steps(load_settings(Config, settings)) != _but_steps(config):
+    if settings.exists() and _what_trains(load_settings(Config, settings)) != _what_trains(config):
         raise InputError(
-            f"{settings}: belongs to a run with other settings: give another --out, or these to resume (only train.steps may differ)"
+            f"{settings}: belongs to a run with other settings: give another --out, or these to resume "
+            "(only train.steps and evaluation may differ)"
         )
     settings.write_text(yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False))
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip() or None

@@ -1,7 +1,7 @@
 """Choose thresholds on images with truth, and score them on images that they were not chosen on."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from somaseg.config import SegmentSettings
-from somaseg.evaluation.map_iou import FULL_SET_IMAGES, MapIou, summarise
+from somaseg.evaluation.map_iou import MapIou, present_weights, summarise
 from somaseg.evaluation.matching import Record
 from somaseg.tuning.search import Search, Studies, Study, Values, class_means
 from somaseg.tuning.thresholds import Threshold, Trial, thresholds, with_values
@@ -29,6 +29,7 @@ class Tuning:
         start: the settings to begin with.
         trials: of each search.
         seed: of the searches.
+        type_weights: of the score, see `EvaluationSettings`.
     """
 
     cases: Sequence[Case]
@@ -36,6 +37,7 @@ class Tuning:
     start: SegmentSettings
     trials: int
     seed: int
+    type_weights: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def models(self) -> int:
@@ -94,17 +96,12 @@ class SearchResult:
     settings: SegmentSettings
 
 
-def image_weights(cell_types: Sequence[str]) -> NDArray[np.float64]:
-    """Weight of each image's score (n,), with sum 1: that of the competition's full set for its cell types, alike for any others."""
-    shares = FULL_SET_IMAGES if set(cell_types) == set(FULL_SET_IMAGES) else {name: cell_types.count(name) for name in set(cell_types)}
+def image_weights(cell_types: Sequence[str], type_weights: Mapping[str, float]) -> NDArray[np.float64]:
+    """Weight of each image's score (n,), with sum 1, so that their sum is the headline of `summarise`; without weights of types alike."""
+    shares = present_weights(type_weights, cell_types) or {name: cell_types.count(name) for name in set(cell_types)}
     weights: NDArray[np.float64] = np.array([shares[name] / cell_types.count(name) for name in cell_types], np.float64)
     weights /= weights.sum()
     return weights
-
-
-def summary(precisions: NDArray[np.float64], cell_types: Sequence[str]) -> MapIou:
-    """`metrics.summarise`, in the proportions of `image_weights`."""
-    return summarise(precisions, cell_types, FULL_SET_IMAGES if set(cell_types) == set(FULL_SET_IMAGES) else None)
 
 
 def choose(tuning: Tuning, images: Sequence[int], scorer: Scorer, study: Study, done: Callable[[], None] = lambda: None) -> SearchResult:
@@ -119,7 +116,7 @@ def choose(tuning: Tuning, images: Sequence[int], scorer: Scorer, study: Study, 
     """
     tuned = space(tuning, images)
     types = [tuning.cases[i].cell_type for i in images]
-    weights = image_weights(types)
+    weights = image_weights(types, tuning.type_weights)
 
     def score(values: Values) -> tuple[float, dict[str, float]]:
         scores = scorer.scores(with_values(tuning.start, tuned, values), images)
@@ -178,11 +175,12 @@ def tune(
             by_fold.append(found.chosen.values)
         found = search(every, "all images")
     types = tuning.cell_types
+    weights = present_weights(tuning.type_weights, types)
     tuned = TuningResult(
         images=len(types),
-        start=summary(before, types),
-        cross_fitted=summary(after, types),
-        gain=summary(after - before, types),
+        start=summarise(before, types, weights),
+        cross_fitted=summarise(after, types, weights),
+        gain=summarise(after - before, types, weights),
         before={t.name: t.start for t in found.tuned},
         chosen=found.chosen.values,
         by_fold=tuple(by_fold),

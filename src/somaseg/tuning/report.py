@@ -16,7 +16,8 @@ from somaseg.tuning.thresholds import Threshold
 def verdict(tuned: TuningResult) -> str:
     """The scores, and whether the gain is more than chance, a line a fact."""
     start, fitted, gain = tuned.start.headline, tuned.cross_fitted.headline, tuned.gain.headline
-    proportions = ", cell types in the proportions of the competition's full set" if tuned.start.weighted else ""
+    weights = tuned.start.weights or {}
+    proportions = f", weighted by cell type ({', '.join(f'{name} {share:g}' for name, share in weights.items())})" if weights else ""
     sure = (
         "The gain is outside the noise."
         if tuned.is_sure

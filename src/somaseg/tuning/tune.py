@@ -14,10 +14,11 @@ from somaseg.annotations.read import read_annotations
 from somaseg.annotations.samples import Sample, with_classes
 from somaseg.batch.prediction_file import load_prediction
 from somaseg.batch.saved_runs import SavedRuns
-from somaseg.config import SegmentSettings
+from somaseg.config import SegmentSettings, TuneRunSettings
 from somaseg.data.groups import grouped
 from somaseg.data.splits import make_folds
 from somaseg.errors import InputError
+from somaseg.evaluation.map_iou import check_type_weights
 from somaseg.files import write_whole
 from somaseg.tuning.cross_fitting import Tuning, TuningResult, tune
 from somaseg.tuning.report import response_figure, verdict
@@ -28,7 +29,7 @@ from somaseg.tuning.trials import Case
 def tune_runs(
     runs: SavedRuns,
     truth: Path,
-    start: SegmentSettings,
+    settings: TuneRunSettings,
     out: Path,
     study: Path | None = None,
     report: Path | None = None,
@@ -47,7 +48,7 @@ def tune_runs(
     Args:
         runs: predictions of images that the models were not trained on; of several models fusion is tuned too, in their order.
         truth: annotations.
-        start: the settings to begin with.
+        settings: thresholds to begin with, and the proportions of the cell types in the score.
         out: the YAML file to write.
         study: SQLite file with all trials, from which a search that was stopped goes on; by default `out` with the suffix .db.
         report: folder for `tuning.json` and `response.png`; by default `out` without a suffix.
@@ -69,8 +70,11 @@ def tune_runs(
     if out.suffix.lower() not in (".yaml", ".yml"):
         raise InputError(f"{out}: expected the name of a YAML file for the settings, such as {out.with_suffix('.yaml')}")
     cases, samples = read_cases(runs, read_annotations(truth))
+    check_type_weights(settings.evaluation, [case.cell_type for case in cases], runs.classes, f"{truth} that were predicted")
     by_name = make_folds(grouped(samples, find=find_groups), folds, seed)
-    tuning = Tuning(cases, np.array([by_name[case.name] for case in cases]), start, trials, seed)
+    start = SegmentSettings(tta=settings.tta, postprocess=settings.postprocess, fuse=settings.fuse)
+    numbers = np.array([by_name[case.name] for case in cases])
+    tuning = Tuning(cases, numbers, start, trials, seed, settings.evaluation.type_weights)
     tuned, found = tune(tuning, Studies(study, study_key(runs, tuning)), processes, console)
     takes_chosen = tuned.is_sure or force
     which = "thresholds chosen on all images" if takes_chosen else "thresholds to begin with, as tuning gained nothing that is sure"
@@ -125,7 +129,7 @@ def study_key(runs: SavedRuns, tuning: Tuning) -> dict[str, str]:
         "predictions": hashlib.sha256(json.dumps(origins, sort_keys=True).encode()).hexdigest(),
         "truth": truth.hexdigest(),
         "folds": hashlib.sha256(tuning.folds.tobytes()).hexdigest(),
-        "starting settings": tuning.start.model_dump_json(),
+        "starting settings": json.dumps([tuning.start.model_dump(mode="json"), dict(tuning.type_weights)]),
         "seed": str(tuning.seed),
         "version of somaseg": version("somaseg"),
     }
