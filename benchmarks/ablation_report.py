@@ -77,8 +77,9 @@ def forest_figure(lines: Sequence[Line]) -> Figure:
 def _forest(axes: Axes, scores: Sequence[Score], colour: str) -> None:
     axes.axvline(0, color="#999999", linewidth=1)
     for place, score in enumerate(scores):
-        axes.plot([score.low, score.high], [place, place], color=colour, linewidth=1.6)
-        axes.plot(score.value, place, "o", color=colour, markersize=6, markerfacecolor=colour if _is_sure(score) else "white")
+        if score.low is not None:
+            axes.plot([score.low, score.high], [place, place], color=colour, linewidth=1.6)
+        axes.plot(score.value, place, "o", color=colour, markersize=6, markerfacecolor=colour if score.sign else "white")
     axes.grid(axis="x", color="#dddddd", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -88,17 +89,13 @@ def _forest(axes: Axes, scores: Sequence[Score], colour: str) -> None:
     axes.locator_params(axis="x", nbins=4)
 
 
-def _is_sure(score: Score) -> bool:
-    return score.low > 0 or score.high < 0
-
-
 def _change(score: Score) -> tuple[str, str]:
     value = _number(score.value, "+")
-    return f"**{value}**" if _is_sure(score) else value, _interval(score, "+")
+    return f"**{value}**" if score.sign else value, _interval(score, "+")
 
 
 def _interval(score: Score, sign: str = "") -> str:
-    return f"[{_number(score.low, sign)}, {_number(score.high, sign)}]"
+    return "" if score.low is None or score.high is None else f"[{_number(score.low, sign)}, {_number(score.high, sign)}]"
 
 
 def _number(value: float, sign: str = "") -> str:

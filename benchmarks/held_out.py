@@ -23,6 +23,7 @@ from somaseg.config import SegmentSettings
 from somaseg.data.groups import grouped
 from somaseg.data.splits import make_folds
 from somaseg.evaluation.map_iou import summarise
+from somaseg.evaluation.report import interval_text
 from somaseg.images.read import read_image
 from somaseg.inference.segmenter import load
 from somaseg.tuning.trials import Case
@@ -67,10 +68,10 @@ def main() -> None:
         results[name] = result.model_dump()
         whole = result.weighted
         assert whole is not None
-        print(f"{name}: map_iou {whole.value:.4f} [{whole.low:.4f}, {whole.high:.4f}] in full-set proportions")
+        print(f"{name}: map_iou {whole.value:.4f} [{interval_text(whole)}] in full-set proportions")
         for cell_type, score in result.by_class.items():
             by_threshold = " ".join(f"{v:.3f}" for v in score.by_threshold)
-            print(f"  {cell_type} ({score.images} images) {score.value:.4f} [{score.low:.4f}, {score.high:.4f}]; by IoU: {by_threshold}")
+            print(f"  {cell_type} ({score.images} images) {score.value:.4f} [{interval_text(score)}]; by IoU: {by_threshold}")
     print("thresholds chosen on all held-out images:", chosen.model_dump_json())
     if args.out:
         args.out.write_text(json.dumps({"scores": results, "postprocess": chosen.model_dump()}, indent=1))

@@ -113,7 +113,7 @@ def test_map_iou_by_class_threshold_and_weight() -> None:
     assert result.by_class["cort"].by_threshold == pytest.approx([2 / 3] * 5 + [1 / 3] * 5)
     assert result.weighted is not None
     assert result.weighted.value == pytest.approx((1 + 3 * 0.5) / 4)
-    assert result.by_class["astro"].low == result.by_class["astro"].high == 1.0
+    assert result.by_class["astro"].low is result.by_class["astro"].high is None  # one image says nothing of the spread
     assert 0 <= result.by_class["cort"].low < 0.5 < result.by_class["cort"].high <= 1
     assert metrics.MapIou.model_validate_json(result.model_dump_json()) == result
 
@@ -125,6 +125,24 @@ def test_the_bootstrap_interval_is_that_of_the_mean() -> None:
     assert (score.low, score.high) == pytest.approx((0.5 - 1.96 * 0.025, 0.5 + 1.96 * 0.025), abs=0.005)
     assert metrics.summarise(table, ["cort"] * 400, draws=4000).overall == score
     assert metrics.summarise(table, ["cort"] * 400, draws=4000, seed=1).overall != score
+
+
+def test_there_is_no_interval_where_no_type_has_two_images() -> None:
+    table = np.linspace(0, 1, 30).reshape(3, 10)
+    one, each, three = (metrics.summarise(table[: len(types)], types) for types in (["a"], ["a", "b", "c"], ["a", "b", "b"]))
+    for score in (one.overall, one.by_class["a"], each.overall, *each.by_class.values(), three.by_class["a"]):
+        assert (score.low, score.high, score.sign) == (None, None, 0)
+    for score in (three.overall, three.by_class["b"]):
+        assert score.low is not None
+        assert score.high is not None
+        assert score.low < score.value < score.high
+    assert metrics.summarise(table[:1], ["a"], {"a": 2.0}).headline.low is None
+    assert metrics.MapIou.model_validate_json(three.model_dump_json()) == three
+
+
+@pytest.mark.parametrize(("low", "high", "sign"), [(0.1, 0.2, 1), (-0.2, -0.1, -1), (-0.1, 0.1, 0), (0.0, 0.1, 0), (None, None, 0)])
+def test_the_sign_of_a_difference(low: float | None, high: float | None, sign: int) -> None:
+    assert metrics.Score(images=3, value=0.1, low=low, high=high, by_threshold=()).sign == sign
 
 
 @pytest.mark.parametrize("weights", [{"cort": 1.0, "astro": 2.0}, {"astro": 1.0}, {"cort": 0.0}])

@@ -28,16 +28,24 @@ class Score(Record):
     Attributes:
         images: number of images.
         value: the mean over thresholds and images, in [0, 1].
-        low: lower end of the 95 % bootstrap interval over images.
-        high: upper end of it.
+        low: lower end of the 95 % bootstrap interval over images; None where no cell type has two images to draw from, so that nothing
+            is known of the spread.
+        high: upper end of it, or None.
         by_threshold: the mean over images at each of `THRESHOLDS`.
     """
 
     images: int
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     by_threshold: tuple[float, ...]
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 where the whole interval lies above or below 0, else 0; of a difference the one that is more than chance."""
+        if self.low is None or self.high is None:
+            return 0
+        return int(self.low > 0) - int(self.high < 0)
 
 
 class MapIou(Record):
@@ -76,7 +84,8 @@ def map_iou(
         pairs: (prediction, truth) of each image.
         cell_types: cell type of each image's truth.
         weights: proportions of the cell types in the set that the score shall stand for, see `EvaluationSettings`.
-        draws: bootstrap draws of images for the 95 % intervals. Images are drawn within each cell type, as the types' shares are fixed.
+        draws: bootstrap draws of images for the 95 % intervals. Images are drawn within each cell type, as the types' shares are fixed;
+            where none has two of them there is no interval.
         seed: of the bootstrap.
 
     Raises:
@@ -109,11 +118,12 @@ def summarise(
     def mixed(shares: Mapping[str, float]) -> Score:
         share = {name: shares[name] / sum(shares.values()) for name in names}
         by_threshold = sum((share[n] * tables[n].mean(axis=0) for n in names), np.zeros(len(THRESHOLDS)))
-        return _score(len(precisions), by_threshold, sum((share[n] * drawn[n] for n in names), np.zeros(draws)))
+        spread = sum((share[n] * drawn[n] for n in names), np.zeros(draws)) if len(precisions) > len(names) else None
+        return _score(len(precisions), by_threshold, spread)
 
     return MapIou(
         overall=mixed({name: len(table) for name, table in tables.items()}),
-        by_class={name: _score(len(table), table.mean(axis=0), drawn[name]) for name, table in tables.items()},
+        by_class={name: _score(len(table), table.mean(axis=0), drawn[name] if len(table) > 1 else None) for name, table in tables.items()},
         weighted=None if weights is None else mixed(weights),
         weights=None if weights is None else dict(weights),
     )
@@ -149,8 +159,6 @@ def _bootstrap_means(values: NDArray[np.float64], draws: int, random: np.random.
     return means
 
 
-def _score(images: int, by_threshold: NDArray[np.float64], drawn: NDArray[np.float64]) -> Score:
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Score(
-        images=images, value=float(by_threshold.mean()), low=float(low), high=float(high), by_threshold=tuple(map(float, by_threshold))
-    )
+def _score(images: int, by_threshold: NDArray[np.float64], drawn: NDArray[np.float64] | None) -> Score:
+    low, high = (None, None) if drawn is None else map(float, np.quantile(drawn, [0.025, 0.975]))
+    return Score(images=images, value=float(by_threshold.mean()), low=low, high=high, by_threshold=tuple(map(float, by_threshold)))

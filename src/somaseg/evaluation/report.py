@@ -72,12 +72,19 @@ def _named_scores(map_iou: MapIou) -> dict[str, Score]:
 
 
 def _legend(name: str, score: Score) -> str:
-    return f"{name}  {score.value:.3f} ({score.low:.3f} to {score.high:.3f}), {score.images}"
+    return f"{name}  {score.value:.3f} ({interval_text(score, '{:.3f} to {:.3f}')}), {score.images}"
+
+
+def interval_text(score: Score, form: str = "{:.4f} to {:.4f}") -> str:
+    """The 95 % interval, its two ends put into `form`, or why there is none."""
+    if score.low is None or score.high is None:
+        return "one image" if score.images == 1 else "one image a cell type"
+    return form.format(score.low, score.high)
 
 
 def _map_iou_column(score: Score, thresholds: Sequence[float]) -> dict[str, str]:
     by_threshold = {f"  at IoU {t:.2f}": _number(v) for t, v in zip(thresholds, score.by_threshold, strict=True)}
-    interval = {"  95 % from": _number(score.low), "  to": _number(score.high)}
+    interval = {"  95 % from": _end(score.low), "  to": _end(score.high)}
     return {"images": str(score.images), "map_iou": f"{score.value:.4f}", **interval, **by_threshold}
 
 
@@ -92,6 +99,11 @@ def _ap_column(ap: Ap) -> dict[str, str]:
         reach = f">{low:g} px" if high == LARGEST_AREA else f"<{high:g} px"
         column[f"  {name} {reach}"] = _number(ap.by_area[name].ap)
     return column
+
+
+def _end(value: float | None) -> str:
+    """An end of an interval; what has none says so."""
+    return "-" if value is None else _number(value)
 
 
 def _number(value: float | None) -> str:

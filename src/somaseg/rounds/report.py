@@ -13,6 +13,7 @@ from PIL import Image
 from rich.table import Table
 
 from somaseg.evaluation.map_iou import Score
+from somaseg.evaluation.report import interval_text
 from somaseg.pseudolabels.screening import FATES
 from somaseg.rounds.status import COLUMNS, UNKNOWN, LabelledRound, RoundScores, StageRow, duration, size
 
@@ -62,6 +63,7 @@ def page(
         best_score=None if best is None else scores[best].fused.headline,
         spread=spread,
         chart=_chart(scores) if scores else "",
+        interval=interval_text,
         fates=FATES,
         labelled=[(one, [(path.stem, _embedded(path)) for path in _some(one.pictures)]) for one in labelled],
     )
@@ -82,8 +84,10 @@ def _chart(scores: Sequence[RoundScores]) -> str:
         axes.plot(rounds, own, color="#8a93a5", linewidth=1, marker="o", markersize=4, label=None if number else "each member")
     fused = [one.fused.headline for one in scores]
     values = np.array([one.value for one in fused])
-    around = [values - [one.low for one in fused], [one.high for one in fused] - values]
-    axes.errorbar(rounds, values, around, color="#0072B2", linewidth=2, marker="s", markersize=6, capsize=4, label="fused, 95 % interval")
+    low, high = (np.array([getattr(one, end) for one in fused], np.float64) for end in ("low", "high"))  # NaN, no bar, where there is none
+    label = "fused" if np.isnan(low).all() else "fused, 95 % interval"
+    around = [values - low, high - values]
+    axes.errorbar(rounds, values, around, color="#0072B2", linewidth=2, marker="s", markersize=6, capsize=4, label=label)
     axes.set(xlabel="round", ylabel="out-of-fold map_iou", xticks=rounds, xlim=(-0.3, len(scores) - 0.7))
     axes.grid(axis="y", color="#dddddd", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -79,7 +79,7 @@ def gain_table(result: FinetuneResult) -> Table:
     table.add_row("all", "", f"{base.value:.4f}", f"{tuned.value:.4f}", f"{gain.value:+.4f}", style="bold")
     for name, end in (("  95 % from", "low"), ("  to", "high")):
         ends = [getattr(score, end) for score in (base, tuned, gain)]
-        table.add_row(name, "", f"{ends[0]:.4f}", f"{ends[1]:.4f}", f"{ends[2]:+.4f}")
+        table.add_row(name, "", *("-" if value is None else f"{value:{sign}.4f}" for value, sign in zip(ends, ("", "", "+"), strict=True)))
     return table
 
 
@@ -90,5 +90,5 @@ def verdict(result: FinetuneResult, weights: str) -> str:
     if not result.better:
         how = "as good as the base weights, not better," if gain.value == 0 else f"worse than the base weights by {-gain.value:.4f} map_iou"
         return f"refused: the new weights are {how} {on}. Go on with --weights {result.weights}. The new ones are left in {weights}"
-    chance = "" if gain.low > 0 and number >= FEW else "; so few images cannot rule out chance" if number < FEW else "; this may be chance"
+    chance = "" if gain.sign > 0 and number >= FEW else "; so few images cannot rule out chance" if number < FEW else "; this may be chance"
     return f"the new weights are better by {gain.value:.4f} map_iou {on}{chance}. Use them with --weights {weights}"

@@ -76,7 +76,7 @@ class TuningResult(Record):
     @property
     def is_sure(self) -> bool:
         """Whether the 95 % interval of the gain lies above 0, and there are enough images for one."""
-        return self.images >= FEWEST_IMAGES and self.gain.headline.low > 0
+        return self.images >= FEWEST_IMAGES and self.gain.headline.sign > 0
 
 
 @dataclass(frozen=True)

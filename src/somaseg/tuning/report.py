@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from somaseg.evaluation.map_iou import Score
-from somaseg.evaluation.report import COLOURS, INK
+from somaseg.evaluation.report import COLOURS, INK, interval_text
 from somaseg.tuning.cross_fitting import FEWEST_IMAGES, SearchResult, TuningResult
 from somaseg.tuning.thresholds import Threshold
 
@@ -24,7 +24,9 @@ def verdict(tuned: TuningResult) -> str:
         else f"These are too few images to tell a gain from noise: give {FEWEST_IMAGES} or more."
         if tuned.images < FEWEST_IMAGES
         else "Tuning made it worse, and that is outside the noise."
-        if gain.high < 0
+        if gain.sign < 0
+        else "No cell type has two images, so that nothing tells a gain from noise."
+        if gain.low is None
         else "The gain is inside the noise: its interval holds 0, so that these images do not tell the two apart."
     )
     return "\n".join(
@@ -112,4 +114,4 @@ def _upper(values: Sequence[float], scores: Sequence[float]) -> list[int]:
 
 
 def _interval(score: Score, sign: str = "") -> str:
-    return f"{score.value:{sign}.4f} [{score.low:{sign}.4f}, {score.high:{sign}.4f}]"
+    return f"{score.value:{sign}.4f} [{interval_text(score, f'{{:{sign}.4f}}, {{:{sign}.4f}}')}]"
