@@ -35,6 +35,13 @@ def test_steps_are_counted_from_the_start():
     assert (small.low, small.high, small.step) == (0, 20, 1)
 
 
+def test_the_value_that_settings_hold():
+    settings = SegmentSettings(postprocess=PostprocessSettings(score_thresh={"default": 0.3, "astro": 0.5}, nms_iou=0.2))
+    found = {t.name: t.value_in(settings) for t in thresholds(settings, 2, {"astro": 100.0, "cort": 100.0})}
+    assert (found["postprocess.score_thresh.astro"], found["postprocess.score_thresh.cort"]) == (0.5, 0.3)
+    assert (found["postprocess.nms_iou"], found["fuse.box_iou"]) == (0.2, settings.fuse.box_iou)
+
+
 def test_values_go_to_their_places():
     own = PostprocessSettings(score_thresh={"default": 0.3, "cort": 0.6})
     settings = SegmentSettings(postprocess=own, fuse=FuseSettings(method="screening"))

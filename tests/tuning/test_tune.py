@@ -22,6 +22,7 @@ from somaseg.instances import Instances
 from somaseg.tuning.cross_fitting import Tuning, TuningResult, image_weights, tune
 from somaseg.tuning.report import response_figure, verdict
 from somaseg.tuning.search import Studies
+from somaseg.tuning.thresholds import with_values
 from somaseg.tuning.trials import Case
 from somaseg.tuning.tune import read_cases, tune_runs
 
@@ -194,12 +195,16 @@ def test_what_does_not_fit_is_refused(folder, tmp_path):
 
 def test_the_picture_has_a_panel_a_threshold():
     _, found = tune(Tuning(cases(), np.arange(COUNT) % 2, BAD_START, 6, 0), Studies(None, {}), processes=1)
-    figure = response_figure(found)
+    written = with_values(BAD_START, found.tuned, found.chosen.values | {"postprocess.score_thresh.small": 0.5})
+    figure = response_figure(found, written)
     shown = [axes for axes in figure.axes if axes.get_visible()]
     assert [axes.get_xlabel() for axes in shown] == ["nms_iou", "max_covered", *("score_thresh", "mask_thresh", "min_area") * 2]
-    trials, best, start, chosen = shown[2].lines
+    trials, best, start, chosen, held = shown[2].lines
     assert trials.get_xdata().tolist() == [trial.values["postprocess.score_thresh.small"] for trial in found.trials]
     assert trials.get_ydata().tolist() == [trial.by_class["small"] for trial in found.trials]
     assert max(best.get_ydata()) == max(trials.get_ydata())
     assert start.get_xdata() == [0.85, 0.85]
     assert chosen.get_xdata() == [found.chosen.values["postprocess.score_thresh.small"]] * 2
+    held_by_panel = [axes.lines[4].get_xdata()[0] for axes in shown]
+    assert (held.get_xdata()[0], held.get_label()) == (0.5, "in the settings file")
+    assert held_by_panel == pytest.approx([threshold.value_in(written) for threshold in found.tuned])

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from somaseg.config import SegmentSettings
 from somaseg.evaluation.map_iou import Score
 from somaseg.evaluation.report import COLOURS, INK, interval_text
 from somaseg.tuning.cross_fitting import FEWEST_IMAGES, SearchResult, TuningResult
@@ -63,10 +64,14 @@ def tuning_table(tuned: TuningResult) -> Table:
     return table
 
 
-def response_figure(found: SearchResult) -> Figure:
+def response_figure(found: SearchResult, written: SegmentSettings) -> Figure:
     """The score of every trial against each threshold, a row a class, and one for the thresholds that all classes share.
 
     All thresholds of a trial vary at once, so that a value is as good as the best trials near it: the line joins those.
+
+    Args:
+        found: the search on all images.
+        written: what the settings file holds: the chosen thresholds, or those to begin with.
     """
     rows: dict[str | None, list[Threshold]] = {}
     for threshold in found.tuned:
@@ -77,7 +82,7 @@ def response_figure(found: SearchResult) -> Figure:
     for (cell_type, row), line, colour in zip(rows.items(), grid, (INK, *COLOURS * len(rows)), strict=False):
         scores = [trial.score if cell_type is None else trial.by_class[cell_type] for trial in found.trials]
         for axes, threshold in zip(line, row, strict=False):
-            _response(axes, threshold, found, scores, colour)
+            _response(axes, threshold, found, written, scores, colour)
         line[0].set_ylabel(f"map_iou, {cell_type or 'all classes'}", color=INK)
         low = float(np.quantile(scores, 0.25))
         for axes in line:
@@ -85,18 +90,24 @@ def response_figure(found: SearchResult) -> Figure:
         for axes in line[len(row) :]:
             axes.set_visible(False)
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     figure.suptitle("Response to each threshold, on all images", x=0.01, ha="left", color=INK, fontweight="bold")
     return figure
 
 
-def _response(axes: Axes, threshold: Threshold, found: SearchResult, scores: Sequence[float], colour: str) -> None:
+def _response(
+    axes: Axes, threshold: Threshold, found: SearchResult, written: SegmentSettings, scores: Sequence[float], colour: str
+) -> None:
     values = [trial.values[threshold.name] for trial in found.trials]
     axes.plot(values, scores, "o", color=colour, alpha=0.35, markersize=4, markeredgewidth=0, label="a trial")
     best = _upper(values, scores)
     axes.plot([values[i] for i in best], [scores[i] for i in best], color=colour, linewidth=1.2, alpha=0.8, label="best thereabouts")
     axes.axvline(threshold.start, color="#999999", linewidth=1.2, linestyle=(0, (3, 2)), label="to begin with")
     axes.axvline(found.chosen.values[threshold.name], color="#D55E00", linewidth=1.6, label="chosen")
+    axes.plot(
+        threshold.value_in(written), 0, "^", color=INK, markersize=9, clip_on=False, zorder=5,
+        transform=axes.get_xaxis_transform(), label="in the settings file",
+    )  # fmt: skip
     section = "fuse." if threshold.section == "fuse" else ""
     axes.set_xlabel(f"{section}{threshold.field}", color=INK)
     axes.grid(axis="y", color="#dddddd", linewidth=0.8)

@@ -45,6 +45,11 @@ class Threshold:
         """As `--set` has it."""
         return ".".join(filter(None, (self.section, self.field, self.cell_type)))
 
+    def value_in(self, settings: SegmentSettings) -> float:
+        """The value that settings hold; a class that they do not name has the default."""
+        held: float | dict[str, float] = getattr(getattr(settings, self.section), self.field)
+        return held.get(self.cell_type or "default", held["default"]) if isinstance(held, dict) else held
+
 
 @dataclass(frozen=True)
 class Trial:

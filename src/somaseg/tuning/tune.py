@@ -78,10 +78,11 @@ def tune_runs(
     tuned, found = tune(tuning, Studies(study, study_key(runs, tuning)), processes, console)
     takes_chosen = tuned.is_sure or force
     which = "thresholds chosen on all images" if takes_chosen else "thresholds to begin with, as tuning gained nothing that is sure"
-    write_settings(out, found.settings if takes_chosen else start, tuning.models, f"somaseg tune: {which}.\n{verdict(tuned)}")
+    written = found.settings if takes_chosen else start
+    write_settings(out, written, tuning.models, f"somaseg tune: {which}.\n{verdict(tuned)}")
     report.mkdir(parents=True, exist_ok=True)
     (report / "tuning.json").write_text(tuned.model_dump_json(indent=2) + "\n")
-    response_figure(found).savefig(report / "response.png", dpi=120)
+    response_figure(found, written).savefig(report / "response.png", dpi=120)
     return tuned, [out, report / "tuning.json", report / "response.png", study]
 
 
