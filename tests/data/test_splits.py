@@ -38,7 +38,7 @@ groups = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from(["cort"
 def test_folds_never_leak_and_do_not_depend_on_the_order(drawn: list[tuple[str, str]], k: int, seed: int, random: object) -> None:
     samples = [sample(str(i), group, kind) for i, (group, kind) in enumerate(drawn)]
     if len({group for group, _ in drawn}) < k:
-        with pytest.raises(InputError, match=f"{k} folds"):
+        with pytest.raises(InputError, match=f"--folds: is {k}, but the images of the annotations are of"):
             make_folds(samples, k, seed)
         return
     folds = make_folds(samples, k, seed)
@@ -59,16 +59,25 @@ def test_folds_are_stratified_and_seeded() -> None:
 
 @pytest.mark.parametrize("folds", [-1, 0, 1])
 def test_one_fold_is_no_split(folds: int) -> None:
-    with pytest.raises(InputError, match="2 or more"):
+    with pytest.raises(InputError, match=f"--folds: is {folds}: give 2 or more"):
         make_folds([sample("a")], folds)
+
+
+def test_more_folds_than_fields_are_refused_by_the_name_of_the_setting() -> None:
+    samples = [sample("a", "g"), sample("b", "g"), sample("c"), sample("d")]
+    message = r"train\.folds: is 5, but the images of here are of 3 fields of view: give 3 or fewer, or images of more fields of view"
+    with pytest.raises(InputError, match=message):
+        make_folds(samples, 5, setting="train.folds", source="here")
+    with pytest.raises(InputError, match=r"--folds: is 2, but the images of the annotations are of 1 field of view: give images of 2 or"):
+        make_folds(samples[:2], 2)
 
 
 def test_a_split_that_leaks_or_misses_an_image_is_refused() -> None:
     samples = [sample("a", "g"), sample("b", "g"), sample("c")]
     check_folds(samples, {"a": 0, "b": 0, "c": 1})
-    with pytest.raises(InputError, match=r"a \(fold 0\) and b \(fold 1\) are both of group g"):
+    with pytest.raises(InputError, match=r"--check: the folds leak: a \(fold 0\) and b \(fold 1\) are both of group g"):
         check_folds(samples, {"a": 0, "b": 1, "c": 1})
-    with pytest.raises(InputError, match="image c"):
+    with pytest.raises(InputError, match="--check: the folds do not name the image c"):
         check_folds(samples, {"a": 0, "b": 0})
 
 
@@ -102,7 +111,7 @@ def test_groups_from_metadata_and_csv(tmp_path: Path) -> None:
     table = tmp_path / "groups.csv"
     table.write_text("image,well\na.png,x\nb,y\na.png,x\n")
     assert [s.group for s in grouped(samples, "well", table)] == ["x", "y"]
-    with pytest.raises(InputError, match="no value in this column"):
+    with pytest.raises(InputError, match=r"--group-column .*no value in this column"):
         grouped([*samples, sample("c")], "plate")
     with pytest.raises(InputError, match="no row for image c"):
         grouped([*samples, sample("c")], "well", table)

@@ -209,7 +209,7 @@ def test_a_sample_without_cells_gives_empty_crops(samples):
 
 
 def test_no_sample():
-    with pytest.raises(InputError, match="no image in the training folds"):
+    with pytest.raises(InputError, match="no image that a person annotated is left to learn from"):
         Crops([], CONFIG)
 
 

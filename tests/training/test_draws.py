@@ -82,7 +82,7 @@ def test_types_are_weighed_among_pseudo_labelled_images_too():
 
 
 def test_pseudo_labels_alone_are_not_enough():
-    with pytest.raises(InputError, match="no image in the training folds"):
+    with pytest.raises(InputError, match="no image that a person annotated is left to learn from"):
         Draws(PSEUDO, CLASSES, TrainSettings())
     with pytest.raises(InputError, match=r"train\.type_weights: found .* the cell types are round, long"):
         Draws([ANNOTATED[0], PSEUDO[0]], CLASSES, TrainSettings(type_weights={"round": 0.0}))

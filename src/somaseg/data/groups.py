@@ -49,7 +49,7 @@ def groups_from_metadata(samples: Sequence[Sample], column: str) -> dict[str, st
     for sample in samples:
         if sample.metadata.get(column) is None:
             found = ", ".join(key for key, value in sample.metadata.items() if value is not None) or "none"
-            raise InputError(f"{column}: image {sample.name} has no value in this column; columns with a value: {found}")
+            raise InputError(f"--group-column {column}: image {sample.name} has no value in this column; columns with a value: {found}")
     return {sample.name: str(sample.metadata[column]) for sample in samples}
 
 
@@ -64,7 +64,7 @@ def groups_from_csv(path: Path, column: str) -> dict[str, str]:
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(f"{path}: cannot be read as a CSV table ({error}): check the path and the file") from error
     if column not in table.columns[1:]:
-        raise InputError(f"{path}: has no column {column}: it has {', '.join(table.columns)}, the first being the image")
+        raise InputError(f"{path}: has no column {column} (--group-column): it has {', '.join(table.columns)}, the first being the image")
     groups: dict[str, str] = {}
     for line, (image, group) in enumerate(table.select(table.columns[0], column).iter_rows(), start=2):
         if image is None or group is None:

@@ -12,11 +12,20 @@ from somaseg.annotations.samples import Sample
 from somaseg.errors import InputError
 
 
-def make_folds(samples: Sequence[Sample], folds: int, seed: int = 0) -> dict[str, int]:
+def make_folds(
+    samples: Sequence[Sample], folds: int, seed: int = 0, setting: str = "--folds", source: str = "the annotations"
+) -> dict[str, int]:
     """Give every image a fold, so that no group is in two folds and each fold has its share of each cell type.
 
     Groups go, the largest first, to the fold that has the fewest images of their cell types, then the fewest images.
     A sample without a group is a group of its own. The result does not depend on the order of the samples.
+
+    Args:
+        samples: the images.
+        folds: how many.
+        seed: another seed gives another split.
+        setting: what asked for so many folds, for messages.
+        source: where the images come from, for messages.
 
     Returns:
         Fold, 0 to folds - 1, by the sample's name.
@@ -25,12 +34,15 @@ def make_folds(samples: Sequence[Sample], folds: int, seed: int = 0) -> dict[str
         InputError: when there are fewer groups than folds, or fewer than two folds.
     """
     if folds < 2:
-        raise InputError(f"folds is {folds}: give 2 or more, since one fold is held out")
+        raise InputError(f"{setting}: is {folds}: give 2 or more, since one fold is held out")
     groups: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         groups[_group(sample)].append(sample)
     if len(groups) < folds:
-        raise InputError(f"{folds} folds asked for, but there are {len(groups)} groups of images: give fewer folds or more fields of view")
+        advice = f"give {len(groups)} or fewer, or images of more fields of view" if len(groups) > 1 else "give images of 2 or more"
+        raise InputError(
+            f"{setting}: is {folds}, but the images of {source} are of {len(groups)} field{'s' * (len(groups) != 1)} of view: {advice}"
+        )
 
     def order(name: str) -> tuple[int, str]:
         return -len(groups[name]), hashlib.sha256(f"{seed} {name}".encode()).hexdigest()
@@ -50,8 +62,8 @@ def _group(sample: Sample) -> str:
     return f"group {sample.group}" if sample.group is not None else f"image {sample.name}"
 
 
-def check_folds(samples: Sequence[Sample], folds: Mapping[str, int]) -> None:
-    """Refuse folds that miss an image or that leak.
+def check_folds(samples: Sequence[Sample], folds: Mapping[str, int], setting: str = "--check") -> None:
+    """Refuse folds that miss an image or that leak; `setting` is what gave them, for messages.
 
     Raises:
         InputError: naming the image without a fold, or the group that is in two folds.
@@ -59,12 +71,12 @@ def check_folds(samples: Sequence[Sample], folds: Mapping[str, int]) -> None:
     first_of: dict[str, Sample] = {}
     for sample in samples:
         if sample.name not in folds:
-            raise InputError(f"the folds do not name the image {sample.name}: make them from the same annotations")
+            raise InputError(f"{setting}: the folds do not name the image {sample.name}: make them from the same annotations")
         first = first_of.setdefault(_group(sample), sample)
         if folds[first.name] != folds[sample.name]:
             raise InputError(
-                f"the folds leak: {first.name} (fold {folds[first.name]}) and {sample.name} (fold {folds[sample.name]}) are both of "
-                f"{_group(sample)}, so that a model would be tested on a field it was trained on: make new folds"
+                f"{setting}: the folds leak: {first.name} (fold {folds[first.name]}) and {sample.name} (fold {folds[sample.name]}) are "
+                f"both of {_group(sample)}, so that a model would be tested on a field it was trained on: make new folds"
             )
 
 

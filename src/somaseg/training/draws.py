@@ -40,7 +40,7 @@ class Draws:
         self.annotated = _pool(samples, "manual", settings)
         self.pseudo = _pool(samples, "pseudo", settings)
         if not self.annotated.of_type:
-            raise InputError("training: no image in the training folds: give more annotated images or fewer folds")
+            raise InputError("--data: no image that a person annotated is left to learn from: give more of them, or another train.fold")
         given, known = settings.type_weights, {**self.annotated.of_type, **self.pseudo.of_type}
         if not set(given) <= {*classes, *known} or not self.annotated.chances.any():
             raise InputError(

@@ -78,7 +78,9 @@ def finetune(
     config = settings(base.config, samples, assignments)
     training, validation = read_split(config, [data])
     if not any(len(sample.instances) for sample in training):
-        raise InputError(f"{data}: no training image has a cell ({len(validation)} images are held out): annotate more, or give train.fold")
+        raise InputError(
+            f"{data}: no training image has a cell ({len(validation)} images are held out): annotate more, or give another --set train.fold"
+        )
     run = out / "training"
     _check_split(out / SPLIT, base, training, validation)
 
@@ -152,8 +154,8 @@ def settings(base: Config, samples: Sequence[Sample], assignments: Sequence[str]
     fields = len({(sample.group is None, sample.group or sample.name) for sample in with_groups(annotated)})
     if fields < 2:
         raise InputError(
-            f"found {len(annotated)} image{'s' * (len(annotated) != 1)} of {fields} field of view, expected images of 2 or more, one to "
-            "learn from and one to score on: annotate more (5 images are a start)"
+            f"--data: found {len(annotated)} image{'s' * (len(annotated) != 1)} of {fields} field of view, expected images of 2 or more, "
+            "one to learn from and one to score on: annotate more (5 images are a start)"
         )
     found = {plain(name): name for sample in samples for name in classes_present(sample)}
     known = {plain(name) for name in base.model.classes}

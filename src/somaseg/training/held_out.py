@@ -18,10 +18,16 @@ except ImportError:
     raise MissingExtraError("pytorch-lightning", "train") from None
 
 
-def split(samples: list[Sample], config: Config) -> tuple[list[Sample], list[Sample]]:
-    """Training and held-out samples of the run's fold."""
+def split(samples: list[Sample], config: Config, source: str = "--data") -> tuple[list[Sample], list[Sample]]:
+    """Training and held-out samples of the run's fold; `source` is where they come from, for messages.
+
+    Raises:
+        InputError: when there is no such fold, or there are more folds than fields of view.
+    """
     cfg = config.train
-    folds = make_folds(samples, cfg.folds, cfg.seed_of_folds)
+    if not 0 <= cfg.fold < cfg.folds:
+        raise InputError(f"train.fold: is {cfg.fold}, but train.folds is {cfg.folds}: give 0 to {cfg.folds - 1}")
+    folds = make_folds(samples, cfg.folds, cfg.seed_of_folds, "train.folds", source)
     training = [s for s in samples if folds[s.name] != cfg.fold]
     held_out = [s for s in samples if folds[s.name] == cfg.fold]
     return training, held_out
@@ -36,8 +42,8 @@ def read_split(config: Config, data: Sequence[Path]) -> tuple[list[Sample], list
     Pseudo-labelled images are never held out; they come last of the training samples, without those that show a held-out field.
 
     Raises:
-        InputError: when annotations cannot be used, a person made none of them, two of them name the same image, or a pseudo-labelled
-            image has no group, or when `evaluation.type_weights` does not fit the held-out images.
+        InputError: when annotations cannot be used or split so, a person made none of them, two of them name the same image, a
+            pseudo-labelled image has no group, or when `evaluation.type_weights` does not fit the held-out images.
     """
     training: list[Sample] = []
     held_out: list[Sample] = []
@@ -46,7 +52,7 @@ def read_split(config: Config, data: Sequence[Path]) -> tuple[list[Sample], list
         samples = [with_classes(s, config.model.classes) for s in read_annotations(path)]
         pseudo += require_groups([s for s in samples if s.source == "pseudo"], path)
         if annotated := [s for s in samples if s.source == "manual"]:
-            parts = split(with_groups(annotated), config)
+            parts = split(with_groups(annotated), config, str(path))
             training += parts[0]
             held_out += parts[1]
     if not (training or held_out):

@@ -71,7 +71,7 @@ def tune_runs(
         raise InputError(f"{out}: expected the name of a YAML file for the settings, such as {out.with_suffix('.yaml')}")
     cases, samples = read_cases(runs, read_annotations(truth))
     check_type_weights(settings.evaluation, [case.cell_type for case in cases], runs.classes, f"{truth} that were predicted")
-    by_name = make_folds(grouped(samples, find=find_groups), folds, seed)
+    by_name = make_folds(grouped(samples, find=find_groups), folds, seed, source=str(truth))
     start = SegmentSettings(tta=settings.tta, postprocess=settings.postprocess, fuse=settings.fuse)
     numbers = np.array([by_name[case.name] for case in cases])
     tuning = Tuning(cases, numbers, start, trials, seed, settings.evaluation.type_weights)

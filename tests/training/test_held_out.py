@@ -18,7 +18,7 @@ from somaseg.annotations.write import write_coco
 from somaseg.batch import segment
 from somaseg.checkpoints.checkpoint import load_checkpoint
 from somaseg.cli.main import app
-from somaseg.config import AugmentSettings, Config, PseudoTrainSettings, TrainSettings, ZoomSettings
+from somaseg.config import AugmentSettings, Config, EvaluationSettings, PseudoTrainSettings, TrainSettings, ZoomSettings
 from somaseg.errors import InputError
 from somaseg.models.targets import Target
 from somaseg.training.held_out import read_split
@@ -124,3 +124,26 @@ def test_a_run_with_pseudo_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert weights == [[1, 1], [1, 1], [1.5, 1.5], [3, 3]]
     provenance = load_checkpoint(best).provenance
     assert (provenance["images"], provenance["pseudo_images"], provenance["held_out"]) == (4, 5, 2)
+
+
+def test_a_fold_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    known = annotated(tmp_path / "known", True)
+    for fold in (3, -1):
+        with pytest.raises(InputError, match=rf"train\.fold: is {fold}, but train\.folds is 3: give 0 to 2"):
+            read_split(of_fold(fold), [known])
+    many = RUN.model_copy(update={"train": RUN.train.model_copy(update={"folds": 7})})
+    with pytest.raises(InputError, match=r"train\.folds: is 7, but the images of .*known are of 6 fields of view: give 6 or fewer"):
+        read_split(many, [known])
+
+
+def test_weights_of_cell_types_fit_the_held_out_images(tmp_path: Path) -> None:
+    known = annotated(tmp_path / "known", True)
+    for weights, fits in (({"round": 2}, True), ({"round": 1, "long": 3}, True), ({"long": 1}, False), ({"round": 1, "flat": 1}, False)):
+        config = RUN.model_copy(update={"evaluation": EvaluationSettings(type_weights=weights)})
+        if fits:
+            read_split(config, [known])
+            continue
+        with pytest.raises(
+            InputError, match=r"evaluation\.type_weights: found .* the images of .*known that are held out are of .* round:"
+        ):
+            read_split(config, [known])
