@@ -24,7 +24,7 @@ from somaseg.tuning.report import response_figure, verdict
 from somaseg.tuning.search import Studies
 from somaseg.tuning.thresholds import with_values
 from somaseg.tuning.trials import Case
-from somaseg.tuning.tune import read_cases, tune_runs
+from somaseg.tuning.tune import TuneRequest, read_cases, tune_runs
 
 THRESHOLDS = PostprocessSettings(score_thresh={"default": 0.85}, min_area={"default": 20})
 BAD_START, SETTINGS = SegmentSettings(postprocess=THRESHOLDS), TuneRunSettings(postprocess=THRESHOLDS)
@@ -69,7 +69,7 @@ def cases():
 def run(folder, models="a", **options):
     runs = read_runs([folder / model for model in models])
     arguments = {"settings": SETTINGS, "out": folder / "tuned.yaml", "trials": 10, "processes": 1} | options
-    return tune_runs(runs, folder / "truth.json", **arguments)
+    return tune_runs(runs, TuneRequest(folder / "truth.json", **arguments))
 
 
 def command(*words):

@@ -97,11 +97,12 @@ def tune(
     from somaseg.batch.saved_runs import read_runs
     from somaseg.config import TuneRunSettings
     from somaseg.tuning.report import threshold_table, tuning_table, verdict
-    from somaseg.tuning.tune import tune_runs
+    from somaseg.tuning.tune import TuneRequest, tune_runs
 
     runs = read_runs(predictions)
     settings = runs.settings_of(TuneRunSettings, settings_file, assignments or [])
-    tuned, files = tune_runs(runs, truth, settings, out, study, report, trials, folds, seed, find_groups, force, processes, console)
+    request = TuneRequest(truth, out, settings, study, report, trials, folds, seed, find_groups, force, processes)
+    tuned, files = tune_runs(runs, request, console)
     console.print(threshold_table(tuned), tuning_table(tuned))
     say(verdict(tuned))
     wrote(*files)

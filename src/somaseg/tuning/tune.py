@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,30 +27,14 @@ from somaseg.tuning.search import Studies
 from somaseg.tuning.trials import Case
 
 
-def tune_runs(
-    runs: SavedRuns,
-    truth: Path,
-    settings: TuneRunSettings,
-    out: Path,
-    study: Path | None = None,
-    report: Path | None = None,
-    trials: int = 60,
-    folds: int = 2,
-    seed: int = 0,
-    find_groups: bool = False,
-    force: bool = False,
-    processes: int | None = None,
-    console: Console | None = None,
-) -> tuple[TuningResult, list[Path]]:
-    """Choose thresholds for saved predictions, score them by cross-fitting, and write settings.
+@dataclass(frozen=True)
+class TuneRequest:
+    """What to tune, on what, and where the results go.
 
-    The settings are those chosen on all images where the cross-fitted gain is outside the noise, and those to begin with where it is not.
-
-    Args:
-        runs: predictions of images that the models were not trained on; of several models fusion is tuned too, in their order.
+    Attributes:
         truth: annotations.
-        settings: thresholds to begin with, and the proportions of the cell types in the score.
         out: the YAML file to write.
+        settings: thresholds to begin with, and the proportions of the cell types in the score.
         study: SQLite file with all trials, from which a search that was stopped goes on; by default `out` with the suffix .db.
         report: folder for `tuning.json` and `response.png`; by default `out` without a suffix.
         trials: of each search; there is one a fold, and one on all images.
@@ -58,6 +43,29 @@ def tune_runs(
         find_groups: whether to look for images of one field, too.
         force: write the chosen settings whatever the gain is.
         processes: among which the images are shared out; None takes one a core.
+    """
+
+    truth: Path
+    out: Path
+    settings: TuneRunSettings
+    study: Path | None = None
+    report: Path | None = None
+    trials: int = 60
+    folds: int = 2
+    seed: int = 0
+    find_groups: bool = False
+    force: bool = False
+    processes: int | None = None
+
+
+def tune_runs(runs: SavedRuns, request: TuneRequest, console: Console | None = None) -> tuple[TuningResult, list[Path]]:
+    """Choose thresholds for saved predictions, score them by cross-fitting, and write settings.
+
+    The settings are those chosen on all images where the cross-fitted gain is outside the noise, and those to begin with where it is not.
+
+    Args:
+        runs: predictions of images that the models were not trained on; of several models fusion is tuned too, in their order.
+        request: what to do.
         console: where to show a progress bar; None shows none.
 
     Returns:
@@ -66,24 +74,31 @@ def tune_runs(
     Raises:
         InputError: when predictions, truth, folds or settings do not fit each other, or the study is of another search.
     """
-    study, report = study or out.with_suffix(".db"), report or out.with_suffix("")
+    out = request.out
+    study, report = request.study or out.with_suffix(".db"), request.report or out.with_suffix("")
     if out.suffix.lower() not in (".yaml", ".yml"):
         raise InputError(f"{out}: expected the name of a YAML file for the settings, such as {out.with_suffix('.yaml')}")
-    cases, samples = read_cases(runs, read_annotations(truth))
-    check_type_weights(settings.evaluation, [case.cell_type for case in cases], runs.classes, f"{truth} that were predicted")
-    by_name = make_folds(grouped(samples, find=find_groups), folds, seed, source=str(truth))
-    start = SegmentSettings(tta=settings.tta, postprocess=settings.postprocess, fuse=settings.fuse)
-    numbers = np.array([by_name[case.name] for case in cases])
-    tuning = Tuning(cases, numbers, start, trials, seed, settings.evaluation.type_weights)
-    tuned, found = tune(tuning, Studies(study, study_key(runs, tuning)), processes, console)
-    takes_chosen = tuned.is_sure or force
+    tuning = _tuning(runs, request)
+    tuned, found = tune(tuning, Studies(study, study_key(runs, tuning)), request.processes, console)
+    takes_chosen = tuned.is_sure or request.force
     which = "thresholds chosen on all images" if takes_chosen else "thresholds to begin with, as tuning gained nothing that is sure"
-    written = found.settings if takes_chosen else start
+    written = found.settings if takes_chosen else tuning.start
     write_settings(out, written, tuning.models, f"somaseg tune: {which}.\n{verdict(tuned)}")
     report.mkdir(parents=True, exist_ok=True)
     (report / "tuning.json").write_text(tuned.model_dump_json(indent=2) + "\n")
     response_figure(found, written).savefig(report / "response.png", dpi=120)
     return tuned, [out, report / "tuning.json", report / "response.png", study]
+
+
+def _tuning(runs: SavedRuns, request: TuneRequest) -> Tuning:
+    """The images with their folds, and where the search begins."""
+    settings, truth = request.settings, request.truth
+    cases, samples = read_cases(runs, read_annotations(truth))
+    check_type_weights(settings.evaluation, [case.cell_type for case in cases], runs.classes, f"{truth} that were predicted")
+    folds = make_folds(grouped(samples, find=request.find_groups), request.folds, request.seed, source=str(truth))
+    start = SegmentSettings(tta=settings.tta, postprocess=settings.postprocess, fuse=settings.fuse)
+    numbers = np.array([folds[case.name] for case in cases])
+    return Tuning(cases, numbers, start, request.trials, request.seed, settings.evaluation.type_weights)
 
 
 def read_cases(runs: SavedRuns, samples: Sequence[Sample]) -> tuple[list[Case], list[Sample]]:
