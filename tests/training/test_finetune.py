@@ -25,8 +25,7 @@ from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.synth.folder import write_cultures
 from somaseg.synth.render import SynthSettings, render
 from somaseg.training import finetune as stage
-from somaseg.training.finetune import adapted_model, finetune, thresholds_for_classes
-from somaseg.training.finetune_report import FinetuneResult, compared
+from somaseg.training.finetune import FinetuneResult, adapted_model, compared, finetune, thresholds_for_classes
 from tiny import TINY
 
 LIVECELL = Path(__file__).parents[3] / "shared" / "data" / "livecell"

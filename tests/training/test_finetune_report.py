@@ -5,7 +5,8 @@ import pytest
 
 pytest.importorskip("pytorch_lightning", reason="needs somaseg[train]")
 
-from somaseg.training.finetune_report import FinetuneResult, compared, gain_table, verdict
+from somaseg.training.finetune import FinetuneResult, compared
+from somaseg.training.finetune_report import gain_table, verdict
 
 
 def result(*gains: float) -> FinetuneResult:

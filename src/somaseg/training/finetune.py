@@ -22,13 +22,13 @@ from somaseg.config import AdamWSettings, Config, CosineSchedule, PostprocessSet
 from somaseg.data.check import check
 from somaseg.data.groups import with_groups
 from somaseg.errors import InputError
-from somaseg.evaluation.matching import match_counts, precision
+from somaseg.evaluation.map_iou import MapIou, Score, summarise
+from somaseg.evaluation.matching import Record, match_counts, precision
 from somaseg.files import write_whole
 from somaseg.images.read import read_image
 from somaseg.inference.segmenter import Segmenter, load, load_whole
 from somaseg.instances import Instances
 from somaseg.models.cascade import CascadeMaskRCNN
-from somaseg.training.finetune_report import FinetuneResult, compared
 from somaseg.training.held_out import read_split
 from somaseg.training.train import fit
 
@@ -47,6 +47,50 @@ SMALL_DATA = TrainSettings(
     validate_images=1,  # `finetune` scores all of them itself
     checkpoint_minutes=1,
 )
+
+
+class ImageGain(Record):
+    """`map_iou` of one validation image with the base weights and with the new ones."""
+
+    image: str
+    cell_type: str
+    base: float
+    tuned: float
+    gain: float
+
+
+class FinetuneResult(Record):
+    """Everything that `somaseg finetune` finds, as `finetune.json` has it.
+
+    Attributes:
+        weights, weights_sha256: the base weights.
+        classes: of the new weights.
+        class_origin: by class of the new weights, the class of the base weights that it started from.
+        training, validation: names of the images.
+        steps: of the training.
+        base, tuned: scores of the base weights and of the new ones on the validation images.
+        gain: the difference, with an interval over images (paired bootstrap within cell types).
+        images: each validation image.
+        notes: what a reader of the scores must know, one sentence each.
+    """
+
+    weights: str
+    weights_sha256: str
+    classes: tuple[str, ...]
+    class_origin: dict[str, str]
+    training: tuple[str, ...]
+    validation: tuple[str, ...]
+    steps: int
+    base: MapIou
+    tuned: MapIou
+    gain: Score
+    images: tuple[ImageGain, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def better(self) -> bool:
+        """Whether the new weights score higher."""
+        return self.gain.value > 0
 
 
 def finetune(
@@ -86,12 +130,7 @@ def finetune(
 
     segmenter = Segmenter(weights, [base])
     origin = class_origin(segmenter, config.model.classes, training)
-    thresholds = thresholds_for_classes(base.config.postprocess, origin)
-    start = source
-    if config.model.classes != base.config.model.classes:  # `fit` starts from a file
-        start = run / "start.safetensors"
-        save_checkpoint(start, adapted_model(base, config, origin), config, base.provenance | {"base_sha256": base.sha256})
-    config = config.model_copy(update={"train": config.train.model_copy(update={"init": str(start)}), "postprocess": thresholds})
+    config = _with_start(base, source, config, origin, run)
     before, caught = image_precisions(segmenter, validation, "scoring the base weights", console)
     fit(config, [data], run)
     trained = run / "last.safetensors"
@@ -112,11 +151,7 @@ def finetune(
         images=images,
         notes=(*notes, *_class_notes(origin), *dict.fromkeys((*caught, *caught_after))),
     )
-    if result.better:
-        write_whole(out / WEIGHTS, trained.read_bytes())
-        trained = out / WEIGHTS
-    write_whole(out / REPORT, (result.model_dump_json(indent=2) + "\n").encode())
-    return result, trained
+    return result, _kept(result, trained, out)
 
 
 def read_checked(data: Path) -> tuple[list[Sample], list[str]]:
@@ -226,11 +261,38 @@ def image_precisions(
     return np.array(rows), caught
 
 
+def compared(
+    base: NDArray[np.float64], tuned: NDArray[np.float64], names: Sequence[str], cell_types: Sequence[str]
+) -> tuple[MapIou, MapIou, Score, tuple[ImageGain, ...]]:
+    """Both scores, their difference, and each image, from the precision of each image at each IoU threshold, float64 (images, T)."""
+    means = zip(names, cell_types, base.mean(axis=1).tolist(), tuned.mean(axis=1).tolist(), strict=True)
+    images = tuple(ImageGain(image=name, cell_type=t, base=b, tuned=n, gain=n - b) for name, t, b, n in means)
+    return summarise(base, cell_types), summarise(tuned, cell_types), summarise(tuned - base, cell_types).overall, images
+
+
 def _segment(segmenter: Segmenter, sample: Sample) -> tuple[Instances, list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         cells = segmenter.segment(read_image(sample.image).array)
     return cells, [str(warning.message) for warning in caught]
+
+
+def _with_start(base: Checkpoint, source: Path, config: Config, origin: dict[str, str], run: Path) -> Config:
+    """The settings with where `fit` starts from, the base weights or a file in `run` with their rows for other classes, and thresholds."""
+    thresholds, start = thresholds_for_classes(base.config.postprocess, origin), source
+    if config.model.classes != base.config.model.classes:  # `fit` starts from a file
+        start = run / "start.safetensors"
+        save_checkpoint(start, adapted_model(base, config, origin), config, base.provenance | {"base_sha256": base.sha256})
+    return config.model_copy(update={"train": config.train.model_copy(update={"init": str(start)}), "postprocess": thresholds})
+
+
+def _kept(result: FinetuneResult, trained: Path, out: Path) -> Path:
+    """Write the report and, where they are better, the new weights; returns where these are."""
+    weights = out / WEIGHTS if result.better else trained
+    if result.better:
+        write_whole(weights, trained.read_bytes())
+    write_whole(out / REPORT, (result.model_dump_json(indent=2) + "\n").encode())
+    return weights
 
 
 def _class_notes(origin: dict[str, str]) -> list[str]:

@@ -1,68 +1,10 @@
-"""What fine-tuning found, and how it is shown: both scores on the same images, and which weights to use."""
+"""How fine-tuning is shown: both scores on the same images, and which weights to use."""
 
-from collections.abc import Sequence
-
-import numpy as np
-from numpy.typing import NDArray
 from rich.table import Table
 
-from somaseg.evaluation.map_iou import MapIou, Score, summarise
-from somaseg.evaluation.matching import Record
+from somaseg.training.finetune import FinetuneResult
 
 FEW = 5  # validation images below which an interval over them means little
-
-
-class ImageGain(Record):
-    """`map_iou` of one validation image with the base weights and with the new ones."""
-
-    image: str
-    cell_type: str
-    base: float
-    tuned: float
-    gain: float
-
-
-class FinetuneResult(Record):
-    """Everything that `somaseg finetune` finds, as `finetune.json` has it.
-
-    Attributes:
-        weights, weights_sha256: the base weights.
-        classes: of the new weights.
-        class_origin: by class of the new weights, the class of the base weights that it started from.
-        training, validation: names of the images.
-        steps: of the training.
-        base, tuned: scores of the base weights and of the new ones on the validation images.
-        gain: the difference, with an interval over images (paired bootstrap within cell types).
-        images: each validation image.
-        notes: what a reader of the scores must know, one sentence each.
-    """
-
-    weights: str
-    weights_sha256: str
-    classes: tuple[str, ...]
-    class_origin: dict[str, str]
-    training: tuple[str, ...]
-    validation: tuple[str, ...]
-    steps: int
-    base: MapIou
-    tuned: MapIou
-    gain: Score
-    images: tuple[ImageGain, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def better(self) -> bool:
-        """Whether the new weights score higher."""
-        return self.gain.value > 0
-
-
-def compared(
-    base: NDArray[np.float64], tuned: NDArray[np.float64], names: Sequence[str], cell_types: Sequence[str]
-) -> tuple[MapIou, MapIou, Score, tuple[ImageGain, ...]]:
-    """Both scores, their difference, and each image, from the precision of each image at each IoU threshold, float64 (images, T)."""
-    means = zip(names, cell_types, base.mean(axis=1).tolist(), tuned.mean(axis=1).tolist(), strict=True)
-    images = tuple(ImageGain(image=name, cell_type=t, base=b, tuned=n, gain=n - b) for name, t, b, n in means)
-    return summarise(base, cell_types), summarise(tuned, cell_types), summarise(tuned - base, cell_types).overall, images
 
 
 def gain_table(result: FinetuneResult) -> Table:
