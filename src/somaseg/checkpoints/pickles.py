@@ -128,18 +128,8 @@ class _Machine:
                 count = int(name[-1])
                 items = [stack.pop() for _ in range(count)]
                 stack.append(tuple(reversed(items)))
-            case "APPEND":
-                item = stack.pop()
-                _kind(stack[-1], list).append(item)
-            case "APPENDS":
-                items = self.since_mark()
-                _kind(self.stack[-1], list).extend(items)
-            case "SETITEM":
-                value, key = stack.pop(), stack.pop()
-                _fill(stack[-1], [key, value])
-            case "SETITEMS":
-                items = self.since_mark()
-                _fill(self.stack[-1], items)
+            case "APPEND" | "APPENDS" | "SETITEM" | "SETITEMS":
+                self.put(name)
             case "PUT" | "BINPUT" | "LONG_BINPUT":
                 self.memo[argument] = stack[-1]
             case "MEMOIZE":
@@ -159,6 +149,22 @@ class _Machine:
                 self.build(stack[-1], state)
             case _:
                 raise RefusedError(f"the instruction {name}")
+
+    def put(self, name: str) -> None:
+        """Put what lies on the stack into the list or dictionary below it."""
+        match name:
+            case "APPEND":
+                item = self.stack.pop()
+                _kind(self.stack[-1], list).append(item)
+            case "APPENDS":
+                items = self.since_mark()
+                _kind(self.stack[-1], list).extend(items)
+            case "SETITEM":
+                value, key = self.stack.pop(), self.stack.pop()
+                _fill(self.stack[-1], [key, value])
+            case "SETITEMS":
+                items = self.since_mark()
+                _fill(self.stack[-1], items)
 
     def since_mark(self) -> list[Any]:
         items, self.stack = self.stack, self.marked.pop()

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import torch
 import yaml
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from somaseg.config import Config, EvaluationSettings, load_settings
 from somaseg.errors import InputError, MissingExtraError
+from somaseg.models.targets import Target
 from somaseg.provenance import versions
 from somaseg.training.dataset import Crops, Steps, collate
 
@@ -49,32 +51,60 @@ def fit(config: Config, data: Sequence[Path], run: Path) -> Path:
     rank_zero_info(f"starts from {start_text}")
     resume = run / "last.ckpt"
     start = int(torch.load(resume, map_location="cpu", weights_only=False, mmap=True)["global_step"]) if resume.exists() else 0
-    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     cfg = config.train
-    loader = DataLoader(
+    chosen = held_out[:: max(1, math.ceil(len(held_out) / cfg.validate_images))] if cfg.validate_images else held_out
+    pseudo = sum(sample.source == "pseudo" for sample in training)
+    images = {"images": len(training) - pseudo, "pseudo_images": pseudo, "held_out": len(held_out)}
+    about = {"data": ", ".join(path.name for path in data), "start": start_text} | images | {"fold": cfg.fold, "folds": cfg.folds}
+    trainer = _trainer(config, run, SaveBest(about, config.evaluation.type_weights))
+    with warnings.catch_warnings():
+        # Lightning advises more loader workers and counts what it cannot know; both are settled here.
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        module = DetectorModule(config, model, run, chosen)
+        validation: DataLoader[int] = DataLoader(range(len(chosen)), batch_size=None)  # type: ignore[arg-type]
+        ckpt_path = str(resume) if resume.exists() else None
+        trainer.fit(module, _loader(crops, config, start), validation, ckpt_path=ckpt_path, weights_only=False)
+        if cfg.steps % _interval(config):
+            trainer.validate(module, validation, verbose=False)  # so that the last weights are scored and saved too
+    return run / "best.safetensors"
+
+
+def _world() -> tuple[int, int, int]:
+    """How many processes torchrun started, how many of them on this machine, and which of all this one is."""
+    return int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+
+
+def _interval(config: Config) -> int:
+    """Steps between validations."""
+    return min(config.train.validate_every or config.train.steps, config.train.steps)
+
+
+def _loader(crops: Crops, config: Config, start: int) -> DataLoader[tuple[Tensor, Target]]:
+    """This process's crops from step `start` on."""
+    world, _, rank = _world()
+    cfg = config.train
+    return DataLoader(
         crops,
         batch_sampler=Steps(start, cfg.steps, cfg.batch, rank, world),
         collate_fn=collate,
         num_workers=cfg.workers,
         persistent_workers=cfg.workers > 0,
     )
-    interval = min(cfg.validate_every or cfg.steps, cfg.steps)
-    chosen = held_out[:: max(1, math.ceil(len(held_out) / cfg.validate_images))] if cfg.validate_images else held_out
-    pseudo = sum(sample.source == "pseudo" for sample in training)
-    images = {"images": len(training) - pseudo, "pseudo_images": pseudo, "held_out": len(held_out)}
-    about = {"data": ", ".join(path.name for path in data), "start": start_text} | images
-    best = SaveBest(about | {"fold": cfg.fold, "folds": cfg.folds}, config.evaluation.type_weights)
-    trainer = pl.Trainer(
+
+
+def _trainer(config: Config, run: Path, best: SaveBest) -> pl.Trainer:
+    cfg, (world, local, _) = config.train, _world()
+    return pl.Trainer(
         default_root_dir=run,
         max_steps=cfg.steps,
         max_epochs=-1,
         accelerator="auto",
-        devices=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
-        num_nodes=max(1, world // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))),
+        devices=local,
+        num_nodes=max(1, world // local),
         strategy="ddp" if world > 1 else "auto",
         use_distributed_sampler=False,
         gradient_clip_val=cfg.clip or None,
-        val_check_interval=interval,
+        val_check_interval=_interval(config),
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         log_every_n_steps=cfg.log_every,
@@ -93,15 +123,6 @@ def fit(config: Config, data: Sequence[Path], run: Path) -> Path:
         ],
         enable_model_summary=False,
     )
-    with warnings.catch_warnings():
-        # Lightning advises more loader workers and counts what it cannot know; both are settled here.
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
-        module = DetectorModule(config, model, run, chosen)
-        validation: DataLoader[int] = DataLoader(range(len(chosen)), batch_size=None)  # type: ignore[arg-type]
-        trainer.fit(module, loader, validation, ckpt_path=str(resume) if resume.exists() else None, weights_only=False)
-        if cfg.steps % interval:
-            trainer.validate(module, validation, verbose=False)  # so that the last weights are scored and saved too
-    return run / "best.safetensors"
 
 
 def _what_trains(config: Config) -> Config:
