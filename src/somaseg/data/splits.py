@@ -10,6 +10,7 @@ from rich.table import Table
 
 from somaseg.annotations.samples import Sample
 from somaseg.errors import InputError
+from somaseg.files import write_whole
 
 
 def make_folds(
@@ -82,8 +83,7 @@ def check_folds(samples: Sequence[Sample], folds: Mapping[str, int], setting: st
 
 def write_folds(folds: Mapping[str, int], path: Path) -> None:
     """JSON `{"folds": {"image name": fold, ...}}`, sorted by name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(orjson.dumps({"folds": dict(sorted(folds.items()))}, option=orjson.OPT_INDENT_2))
+    write_whole(path, orjson.dumps({"folds": dict(sorted(folds.items()))}, option=orjson.OPT_INDENT_2))
 
 
 def read_folds(path: Path) -> dict[str, int]:

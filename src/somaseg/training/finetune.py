@@ -305,5 +305,4 @@ def _check_split(path: Path, base: Checkpoint, training: Sequence[Sample], valid
     own = {"weights": base.sha256, "training": [s.name for s in training], "validation": [s.name for s in validation]}
     if path.exists() and json.loads(path.read_text(encoding="utf-8")) != own:
         raise InputError(f"{path}: belongs to a run with other images or base weights: give another --out, or the same to go on")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(own, indent=1) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(own, indent=1) + "\n")

@@ -14,6 +14,7 @@ from somaseg.checkpoints.names import weights_path
 from somaseg.config import Config
 from somaseg.errors import InputError, MissingExtraError
 from somaseg.evaluation.map_iou import map_iou, present_weights
+from somaseg.files import whole
 from somaseg.images.read import read_image
 from somaseg.inference.detect import bf16_is_fast, detect
 from somaseg.inference.views import View
@@ -64,7 +65,8 @@ class DetectorModule(pl.LightningModule):
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
             path = self.run / f"not_finite_step_{self.global_step}.pt"
-            torch.save({"images": images, "targets": targets, "losses": losses, "model": self.model.state_dict()}, path)
+            with whole(path) as part:
+                torch.save({"images": images, "targets": targets, "losses": losses, "model": self.model.state_dict()}, part)
             parts = ", ".join(f"{k} {v.item():.3g}" for k, v in losses.items())
             raise NotFiniteError(f"the loss of step {self.global_step} is not finite ({parts}): batch and weights are in {path}")
         several = self.trainer.world_size > 1

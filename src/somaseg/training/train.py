@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from somaseg.config import Config, EvaluationSettings, load_settings
 from somaseg.errors import InputError, MissingExtraError
+from somaseg.files import write_whole
 from somaseg.models.targets import Target
 from somaseg.provenance import versions
 from somaseg.training.dataset import Crops, Steps, collate
@@ -139,7 +140,7 @@ def _begin(config: Config, run: Path) -> None:
             f"{settings}: belongs to a run with other settings: give another --out, or these to resume "
             "(only train.steps and evaluation may differ)"
         )
-    settings.write_text(yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False))
+    write_whole(settings, yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False))
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip() or None
     about = {"versions": versions(["pytorch-lightning"]), "git_commit": commit}
-    (run / "about.json").write_text(json.dumps(about, indent=1))
+    write_whole(run / "about.json", json.dumps(about, indent=1))

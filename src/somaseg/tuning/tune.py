@@ -20,7 +20,7 @@ from somaseg.data.groups import grouped
 from somaseg.data.splits import make_folds
 from somaseg.errors import InputError
 from somaseg.evaluation.map_iou import check_type_weights
-from somaseg.files import write_whole
+from somaseg.files import whole, write_whole
 from somaseg.tuning.cross_fitting import Tuning, TuningResult, tune
 from somaseg.tuning.report import response_figure, verdict
 from somaseg.tuning.search import Studies
@@ -84,9 +84,9 @@ def tune_runs(runs: SavedRuns, request: TuneRequest, console: Console | None = N
     which = "thresholds chosen on all images" if takes_chosen else "thresholds to begin with, as tuning gained nothing that is sure"
     written = found.settings if takes_chosen else tuning.start
     write_settings(out, written, tuning.models, f"somaseg tune: {which}.\n{verdict(tuned)}")
-    report.mkdir(parents=True, exist_ok=True)
-    (report / "tuning.json").write_text(tuned.model_dump_json(indent=2) + "\n")
-    response_figure(found, written).savefig(report / "response.png", dpi=120)
+    write_whole(report / "tuning.json", tuned.model_dump_json(indent=2) + "\n")
+    with whole(report / "response.png") as part:
+        response_figure(found, written).savefig(part, format="png", dpi=120)
     return tuned, [out, report / "tuning.json", report / "response.png", study]
 
 
@@ -155,4 +155,4 @@ def write_settings(path: Path, settings: SegmentSettings, models: int, comment: 
     """Settings as YAML that `segment`, `postprocess` and `fuse` take, below a comment of one or more lines."""
     values = settings.model_dump(mode="json", exclude={"detect"} if models > 1 else {"detect", "fuse"})
     lines = "".join(f"# {line}\n" for line in comment.splitlines())
-    write_whole(path, (lines + yaml.safe_dump(values, sort_keys=False)).encode())
+    write_whole(path, lines + yaml.safe_dump(values, sort_keys=False))
