@@ -8,32 +8,21 @@ import numpy as np
 import polars as pl
 import pytest
 import tifffile
-from rich.console import Console
-from typer.testing import CliRunner
 
-from blobs import CLASSES, BlobSegmenter, blob_image
+from blobs import CLASSES, SETTINGS, A, B, BlobSegmenter, C, blob_image, write_images
 from somaseg.annotations.read import read_annotations
 from somaseg.annotations.submission import read_submission
 from somaseg.batch.segment import RunSummary, segment_folder
-from somaseg.cli.main import app
 from somaseg.config import PostprocessSettings
 from somaseg.errors import InputError, WeightsError
-from somaseg.export import coco as export
 from somaseg.export.formats import FORMATS, Format
 from somaseg.export.image_result import Exported
 from somaseg.files import write_whole
 
-SETTINGS = PostprocessSettings(min_area={"default": 4})
-A, B, C = (4, 4, 10, 14), (20, 20, 34, 28), (40, 30, 46, 46)
-
 
 @pytest.fixture
 def images(tmp_path) -> Path:
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for name, boxes in {"one": (A,), "three": (A, B, C), "none": ()}.items():
-        iio.imwrite(folder / f"{name}.png", blob_image(*boxes))
-    return folder
+    return write_images(tmp_path / "images")
 
 
 @pytest.fixture
@@ -246,36 +235,6 @@ def test_each_page_of_a_stack_is_an_image(tmp_path, out):
     assert (out / "submission.csv").read_text().splitlines()[1].startswith("stack_p000,")
 
 
-def test_same_names_in_two_folders_stay_apart(tmp_path, out):
-    for folder, box in (("a", A), ("b", B), ("c", C)):
-        (tmp_path / folder).mkdir()
-        iio.imwrite(tmp_path / folder / "x.png", blob_image(box))
-    first = segment(tmp_path / "b", out)
-    assert first.images == 1
-    again = BlobSegmenter()
-    both = segment([tmp_path / "a", tmp_path / "b", tmp_path / "c"], out, again)
-    assert (both.images, both.skipped, again.calls) == (3, 1, 2)  # b/x keeps its name
-    samples = {s.name: s.instances.boxes[0].tolist() for s in read_annotations(out)}
-    assert samples == {"a/x": list(A), "b/x": list(B), "c/x": list(C)}
-    table = pl.read_csv(out / "cells.csv")
-    assert table["image"].n_unique() == 3
-    labels = {name: tifffile.imread(out / "labels" / f"{name}_labels.tif") for name in table["image"]}
-    for name, x0, y0 in table.select("image", "x0", "y0").iter_rows():
-        assert labels[name][y0, x0] == 1
-    assert segment([tmp_path / "c", tmp_path / "b", tmp_path / "a"], out).skipped == 3
-
-
-def test_an_image_and_a_page_of_one_name_stay_apart(tmp_path, out):
-    tifffile.imwrite(tmp_path / "x.tif", np.stack([blob_image(A), blob_image(B)]), photometric="minisblack")
-    iio.imwrite(tmp_path / "x_p000.png", blob_image(C))
-    assert segment(tmp_path, out).images == 3
-    assert sorted(b for cells in read_annotations_of(out) for b in cells) == sorted([list(A), list(B), list(C)])
-
-
-def read_annotations_of(out: Path) -> list[list[list[int]]]:
-    return [cells.boxes.tolist() for cells in (export.cells_of(json.loads(p.read_bytes())) for p in (out / "coco").iterdir())]
-
-
 def test_kaggle_refuses_one_name_for_two_images_before_any_work(tmp_path, out):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
@@ -353,53 +312,3 @@ def test_overlaps_survive_in_coco_and_are_counted_in_the_label_view(tmp_path, ou
     assert manifest(out)["by_image"]["x"]["label_pixels_lost"] == 20
     predictions, _ = read_submission(tmp_path / "s.csv", {"x": (48, 64)})
     assert predictions["x"].area.tolist() == [90, 70]
-
-
-def test_the_progress_bar_shows_the_rate(images, out):
-    console = Console(force_terminal=True, width=100)
-    with console.capture() as capture:
-        segment(images, out, console=console)
-    assert "3/3" in capture.get()
-    assert "/s" in capture.get()
-
-
-@pytest.fixture
-def command(monkeypatch):
-    """`somaseg segment` with blobs for a network."""
-    monkeypatch.setattr("somaseg.inference.deferred.DeferredSegmenter", lambda weights: BlobSegmenter())
-    return lambda *words: CliRunner().invoke(app, ["segment", *map(str, words)])
-
-
-def test_the_command_segments_a_folder(command, images, out):
-    result = command(images, "--out", out, "--no-overlay", "--kaggle", out / "submission.csv", "--set", "postprocess.min_area.round=100")
-    assert result.exit_code == 0
-    assert "3 images" in result.output
-    assert manifest(out)["settings"] == {
-        "postprocess": {**SETTINGS.model_dump(mode="json"), "min_area": {"default": 4, "round": 100}},
-        "overlay": False,
-    }
-    assert (out / "submission.csv").read_text().count("\n") == 4
-
-
-def test_the_command_fails_when_an_image_does(command, images, out):
-    (images / "cut.tif").write_bytes(b"")
-    result = command(images, "--out", out)
-    assert result.exit_code == 1
-    assert "failed: " in result.output
-    assert "cut.tif" in result.output
-    assert "3 images" in result.output
-
-
-def test_ctrl_c_says_that_a_rerun_goes_on(monkeypatch, images, out):
-    monkeypatch.setattr("somaseg.inference.deferred.DeferredSegmenter", lambda weights: BlobSegmenter(interrupt_at=3))
-    stopped = CliRunner().invoke(app, ["segment", str(images), "--out", str(out)])
-    assert stopped.exit_code == 130
-    assert "stopped: what is done is kept, and the same command again goes on from there" in stopped.output.replace("\n", " ")
-    monkeypatch.setattr("somaseg.inference.deferred.DeferredSegmenter", lambda weights: BlobSegmenter())
-    assert "2 of them unchanged" in CliRunner().invoke(app, ["segment", str(images), "--out", str(out)]).output
-
-
-def test_the_command_names_a_wrong_setting(command, images, out):
-    result = command(images, "--out", out, "--set", "postprocess.nms=1")
-    assert isinstance(result.exception, InputError)
-    assert "postprocess.nms: there is no such setting" in str(result.exception)

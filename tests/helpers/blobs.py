@@ -1,9 +1,12 @@
 """A deterministic stand-in for a trained model: every bright blob is a cell."""
 
 import warnings
+from pathlib import Path
 from typing import Any, ClassVar
 
+import imageio.v3 as iio
 import numpy as np
+import tifffile
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -12,6 +15,10 @@ from somaseg.images.normalize import to_grey
 from somaseg.instances import Prediction
 
 CLASSES = ("round", "long")
+SETTINGS = PostprocessSettings(min_area={"default": 4})
+A = (4, 4, 10, 14)
+B = (20, 20, 34, 28)
+C = (40, 30, 46, 46)
 
 
 class BlobSegmenter:
@@ -23,7 +30,7 @@ class BlobSegmenter:
     name = "blobs"
     classes = CLASSES
     model_settings = ModelSettings()
-    settings = PostprocessSettings(min_area={"default": 4})
+    settings = SETTINGS
     about: ClassVar[dict[str, dict[str, Any]]] = {"model": {}, "tta": {}, "postprocess": {"min_area": {"default": 4.0}}}
 
     def __init__(self, sha256: str = "b10b", interrupt_at: int | None = None, fail_height: int | None = None, warn: bool = False) -> None:
@@ -61,3 +68,21 @@ def blob_image(*boxes: tuple[int, int, int, int], size: tuple[int, int] = (48, 6
     for x0, y0, x1, y1 in boxes:
         image[y0:y1, x0:x1] = 200
     return image
+
+
+def write_images(folder: Path) -> Path:
+    """Images of no, one and three blobs."""
+    folder.mkdir()
+    for name, boxes in {"one": (A,), "three": (A, B, C), "none": ()}.items():
+        iio.imwrite(folder / f"{name}.png", blob_image(*boxes))
+    return folder
+
+
+def write_mixed_images(folder: Path) -> Path:
+    """These, a stack of three pages with a pixel size, an image of a name that is taken, and a file that is none."""
+    write_images(folder)
+    stack = np.stack([blob_image((4 + i, 4, 10 + i, 14)) for i in range(3)])
+    tifffile.imwrite(folder / "stack.ome.tif", stack, metadata={"axes": "ZYX", "PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm"})
+    (folder / "sub").mkdir()
+    iio.imwrite(folder / "sub" / "one.png", blob_image(B))
+    return folder

@@ -1,0 +1,69 @@
+"""Names of images, and progress, of any run over files."""
+
+import json
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import polars as pl
+import pytest
+import tifffile
+from rich.console import Console
+
+from blobs import SETTINGS, A, B, BlobSegmenter, C, blob_image, write_images
+from somaseg.annotations.read import read_annotations
+from somaseg.batch.segment import RunSummary, segment_folder
+from somaseg.export import coco as export
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    return write_images(tmp_path / "images")
+
+
+@pytest.fixture
+def out(tmp_path) -> Path:
+    return tmp_path / "out"
+
+
+def segment(paths, out, segmenter=None, settings=SETTINGS, **options) -> RunSummary:
+    paths = paths if isinstance(paths, list) else [paths]
+    return segment_folder(paths, out, segmenter or BlobSegmenter(), settings, **options)
+
+
+def read_annotations_of(out: Path) -> list[list[list[int]]]:
+    return [cells.boxes.tolist() for cells in (export.cells_of(json.loads(p.read_bytes())) for p in (out / "coco").iterdir())]
+
+
+def test_same_names_in_two_folders_stay_apart(tmp_path, out):
+    for folder, box in (("a", A), ("b", B), ("c", C)):
+        (tmp_path / folder).mkdir()
+        iio.imwrite(tmp_path / folder / "x.png", blob_image(box))
+    first = segment(tmp_path / "b", out)
+    assert first.images == 1
+    again = BlobSegmenter()
+    both = segment([tmp_path / "a", tmp_path / "b", tmp_path / "c"], out, again)
+    assert (both.images, both.skipped, again.calls) == (3, 1, 2)  # b/x keeps its name
+    samples = {s.name: s.instances.boxes[0].tolist() for s in read_annotations(out)}
+    assert samples == {"a/x": list(A), "b/x": list(B), "c/x": list(C)}
+    table = pl.read_csv(out / "cells.csv")
+    assert table["image"].n_unique() == 3
+    labels = {name: tifffile.imread(out / "labels" / f"{name}_labels.tif") for name in table["image"]}
+    for name, x0, y0 in table.select("image", "x0", "y0").iter_rows():
+        assert labels[name][y0, x0] == 1
+    assert segment([tmp_path / "c", tmp_path / "b", tmp_path / "a"], out).skipped == 3
+
+
+def test_an_image_and_a_page_of_one_name_stay_apart(tmp_path, out):
+    tifffile.imwrite(tmp_path / "x.tif", np.stack([blob_image(A), blob_image(B)]), photometric="minisblack")
+    iio.imwrite(tmp_path / "x_p000.png", blob_image(C))
+    assert segment(tmp_path, out).images == 3
+    assert sorted(b for cells in read_annotations_of(out) for b in cells) == sorted([list(A), list(B), list(C)])
+
+
+def test_the_progress_bar_shows_the_rate(images, out):
+    console = Console(force_terminal=True, width=100)
+    with console.capture() as capture:
+        segment(images, out, console=console)
+    assert "3/3" in capture.get()
+    assert "/s" in capture.get()
