@@ -2,13 +2,15 @@
 
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from somaseg.errors import InputError
-from somaseg.files import file_sha256, whole, write_whole
+from somaseg.errors import InputError, OutputError
+from somaseg.files import check_file, check_folder, file_sha256, only_run, whole, write_whole
 
 
 def names_in(folder: Path) -> list[str]:
@@ -69,7 +71,7 @@ def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path):
 def test_a_device_is_not_replaced(tmp_path):
     link = tmp_path / "full"
     link.symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OutputError, match="the disk is full: free some space and give the same command again"):
         write_whole(link, b"too much")
     assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
     assert names_in(tmp_path) == ["full"]
@@ -91,6 +93,44 @@ def test_the_mode_is_what_the_umask_gives_whoever_writes(tmp_path, mask, mode):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == stat.S_IMODE((tmp_path / "other").stat().st_mode) == mode
+
+
+def test_a_name_too_long_is_wrong_for_that_file_alone(tmp_path):
+    with pytest.raises(InputError, match="the name is too long for this disk") as caught:
+        write_whole(tmp_path / ("x" * 300), b"")
+    assert not isinstance(caught.value, OutputError)
+
+
+def test_places_that_cannot_be_written_are_found_before(tmp_path):
+    (tmp_path / "notes.txt").write_bytes(b"kept")
+    for place in (tmp_path / "notes.txt", tmp_path / "notes.txt" / "deep" / "result"):
+        with pytest.raises(OutputError, match=r"notes\.txt: is a file, expected a folder"):
+            check_folder(place)
+    with pytest.raises(OutputError, match=r"notes\.txt: is a file, expected a folder"):
+        check_file(tmp_path / "notes.txt" / "submission.csv")
+    with pytest.raises(OutputError, match="is a folder, expected the name of a file"):
+        check_file(tmp_path)
+    check_file(tmp_path / "notes.txt")
+    check_folder(tmp_path / "new" / "folder")
+    assert names_in(tmp_path / "new" / "folder") == []
+    assert (tmp_path / "notes.txt").read_bytes() == b"kept"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_found_before(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="cannot be written"):
+        check_folder(tmp_path)
+
+
+def test_a_folder_is_held_by_one_run_and_free_again_after_it(tmp_path):
+    with only_run(tmp_path / "out"):
+        code = f"from pathlib import Path; from somaseg.files import only_run; only_run(Path({str(tmp_path / 'out')!r})).__enter__()"
+        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert other.returncode == 1
+    assert "is in use by another run: wait for it or stop it" in other.stderr
+    with only_run(tmp_path / "out"):
+        pass
 
 
 def test_the_hash_of_a_file(tmp_path):

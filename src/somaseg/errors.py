@@ -8,8 +8,16 @@ class InputError(ValueError):
     """
 
 
-class WeightsError(InputError):
-    """Weights that cannot be used, found when the first image wants them: no other image can be segmented either."""
+class RunError(InputError):
+    """What is wrong for every file of a run, so that it ends: the other files would fail alike."""
+
+
+class WeightsError(RunError):
+    """Weights that cannot be used, found when the first image wants them."""
+
+
+class OutputError(RunError):
+    """A file that cannot be written."""
 
 
 class MissingExtraError(ImportError):

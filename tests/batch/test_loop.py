@@ -1,4 +1,4 @@
-"""Names of images, and progress, of any run over files."""
+"""What any run over files does: names, progress, failures."""
 
 import json
 from pathlib import Path
@@ -13,6 +13,7 @@ from rich.console import Console
 from blobs import SETTINGS, A, B, BlobSegmenter, C, blob_image, write_images
 from somaseg.annotations.read import read_annotations
 from somaseg.batch.segment import RunSummary, segment_folder
+from somaseg.errors import WeightsError
 from somaseg.export import coco as export
 
 
@@ -43,7 +44,7 @@ def test_same_names_in_two_folders_stay_apart(tmp_path, out):
     assert first.images == 1
     again = BlobSegmenter()
     both = segment([tmp_path / "a", tmp_path / "b", tmp_path / "c"], out, again)
-    assert (both.images, both.skipped, again.calls) == (3, 1, 2)  # b/x keeps its name
+    assert (both.images, both.skipped, again.calls) == (3, 1, 2)  # b/x keeps its name, x
     samples = {s.name: s.instances.boxes[0].tolist() for s in read_annotations(out)}
     assert samples == {"a/x": list(A), "b/x": list(B), "c/x": list(C)}
     table = pl.read_csv(out / "cells.csv")
@@ -67,3 +68,29 @@ def test_the_progress_bar_shows_the_rate(images, out):
         segment(images, out, console=console)
     assert "3/3" in capture.get()
     assert "/s" in capture.get()
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), AssertionError(), ZeroDivisionError("x"), RecursionError("deep"), OSError(5, "disk")])
+def test_whatever_goes_wrong_with_one_file_the_others_go_on(images, out, error):
+    class Odd(BlobSegmenter):
+        def predict(self, image):
+            if image.shape[0] == 30:
+                raise error
+            return super().predict(image)
+
+    iio.imwrite(images / "odd.png", blob_image(size=(30, 40)))
+    summary = segment(images, out, Odd())
+    assert summary.images == 3
+    (reason,) = summary.failures.values()
+    assert str(images / "odd.png") in reason
+    assert "\n" not in reason
+    assert ("this is a fault of somaseg" in reason) == (not isinstance(error, OSError | RuntimeError))
+
+
+def test_weights_that_cannot_be_used_end_the_run(images, out):
+    class Broken(BlobSegmenter):
+        def predict(self, image):
+            raise WeightsError("weights.safetensors: does not fit")
+
+    with pytest.raises(WeightsError):
+        segment(images, out, Broken())

@@ -60,7 +60,9 @@ def postprocess(saved, out, settings=SETTINGS, **options) -> RunSummary:
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file() and path.name != ".lock"
+    }
 
 
 def untimed(document: dict) -> dict:

@@ -1,5 +1,7 @@
+import errno
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from somaseg.annotations.read import read_annotations
 from somaseg.annotations.submission import read_submission
 from somaseg.batch.segment import RunSummary, segment_folder
 from somaseg.config import PostprocessSettings
-from somaseg.errors import InputError, WeightsError
+from somaseg.errors import InputError, OutputError
 from somaseg.export.formats import FORMATS, Format
 from somaseg.export.image_result import Exported
 from somaseg.files import write_whole
@@ -36,7 +38,7 @@ def segment(paths, out, segmenter=None, settings=SETTINGS, **options) -> RunSumm
 
 
 def names_in(folder: Path) -> list[str]:
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != ".lock")
 
 
 def manifest(out: Path) -> dict:
@@ -176,13 +178,49 @@ def test_a_new_format_is_a_line_in_the_table(images, out, monkeypatch):
     assert segment(images, out, formats=formats).skipped == 2
 
 
-def test_weights_that_cannot_be_used_end_the_run(images, out):
-    class Broken(BlobSegmenter):
-        def predict(self, image):
-            raise WeightsError("weights.safetensors: does not fit")
+@pytest.mark.parametrize("blocked", ["out", "out/labels", "out/coco", "submission.csv/deep.csv"])
+def test_output_that_cannot_be_written_is_found_before_the_network_runs(images, out, tmp_path, blocked):
+    place = tmp_path / blocked.split("/deep")[0]
+    place.parent.mkdir(exist_ok=True)
+    place.write_text("a file")
+    segmenter = BlobSegmenter()
+    with pytest.raises(OutputError, match=f"{re.escape(str(place))}: is a file, expected a folder"):
+        segment(images, out, segmenter, kaggle=tmp_path / "submission.csv" / "deep.csv" if "csv" in blocked else None)
+    assert segmenter.calls == 0
 
-    with pytest.raises(WeightsError):
-        segment(images, out, Broken())
+
+def test_a_full_disk_ends_the_run_keeps_what_is_done_and_a_rerun_finishes(images, out, monkeypatch):
+    write = Path.write_bytes
+
+    def full(self, data):
+        if "three" in self.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match=r"three_labels\.tif: the disk is full: free some space and give the same command again"):
+        segment(images, out)
+    monkeypatch.undo()
+    assert segment(images, out).skipped == 2
+
+
+def test_two_runs_into_one_folder_are_told_apart(images, out):
+    class Second(BlobSegmenter):
+        def predict(self, image):
+            with pytest.raises(OutputError, match="is in use by another run"):
+                segment(images, out)
+            return super().predict(image)
+
+    assert segment(images, out, Second()).failures == {}
+
+
+@pytest.mark.parametrize("lost", ["labels/one_labels.tif", "overlays/one_overlay.png"])
+def test_a_result_that_was_cut_off_is_made_again(images, out, lost):
+    segment(images, out)
+    whole = (out / lost).read_bytes()
+    (out / lost).write_bytes(whole[:-9])
+    assert segment(images, out).skipped == 2
+    assert (out / lost).read_bytes() == whole
 
 
 def test_a_run_broken_off_loses_only_the_image_in_hand(images, out):

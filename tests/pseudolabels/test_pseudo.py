@@ -74,7 +74,7 @@ def saved(tmp_path) -> list[Path]:
         iio.imwrite(folder / f"{name}.png", blob_image(*boxes))
     folders = [tmp_path / "one", tmp_path / "two"]
     for out, segmenter in zip(folders, (BlobSegmenter(), Fainter()), strict=True):
-        segment.predict([folder], out, segmenter)
+        segment.predict_folder([folder], out, segmenter)
     return folders
 
 

@@ -1,6 +1,6 @@
 """What every batch command shares: image files one by one, names for their results, failures that stop nothing."""
 
-import hashlib
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -12,8 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from somaseg.errors import InputError, MissingExtraError, WeightsError
+from somaseg.errors import InputError, MissingExtraError, RunError
+from somaseg.files import check_file
 from somaseg.images.read import find_images, image_stem
+
+LOGGER = logging.getLogger(__name__)
 
 
 class ImageDone(NamedTuple):
@@ -53,36 +56,6 @@ class LoopResult:
         return [path.relative_to(root).as_posix() for path in files]
 
 
-class Names:
-    """What images are called in a folder; a name belongs to the first image that has it.
-
-    Args:
-        owner: the resolved image file that a name belongs to from an earlier run; None where there is none.
-    """
-
-    def __init__(self, owner: Callable[[str], str | None]) -> None:
-        self._owner = owner
-        self._taken: set[str] = set()
-
-    def find(self, path: Path, page: int | None) -> str:
-        """What to call an image: stem and page, and a suffix where that name belongs to the image of another file.
-
-        The suffix comes from the path alone, and a name goes to the file that had it in an earlier run, so names stay.
-        """
-        source = str(path.resolve())
-        tail = "" if page is None else f"_p{page:03d}"
-        name = image_stem(path) + tail
-        if name not in self._taken:
-            owner = self._owner(name)
-            if owner is None or owner == source or not Path(owner).exists():
-                return name
-        return f"{image_stem(path)}-{hashlib.sha256(source.encode()).hexdigest()[:6]}{tail}"
-
-    def take(self, name: str) -> None:
-        """Let no other image of this run have the name."""
-        self._taken.add(name)
-
-
 def go_through(files: Sequence[Path], work: Callable[[Path], Iterable[ImageDone]], console: Console | None = None) -> LoopResult:
     """Do the work of each image file; what it cannot do is noted, and the others go on.
 
@@ -100,19 +73,25 @@ def go_through(files: Sequence[Path], work: Callable[[Path], Iterable[ImageDone]
                 for done in work(path):
                     result.images.append((path, done))
                     bar.update(task, description=done.name)
-            except WeightsError:  # what is wrong with the weights is wrong for every file
+            except RunError:
                 raise
-            except (InputError, MissingExtraError, RuntimeError, MemoryError) as error:
-                reason = str(error) if isinstance(error, InputError | MissingExtraError) else f"{type(error).__name__}: {error}"
-                result.failures[str(path)] = reason if str(path) in reason else f"{path}: {reason}"
+            except Exception as error:  # a file's failure is that file's, whatever it was
+                LOGGER.debug("%s", path, exc_info=True)
+                result.failures[str(path)] = _reason(path, error)
             bar.advance(task)
     return result
 
 
-def check_out(out: Path) -> None:
-    """Raise InputError when the folder of the results is a file."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file, expected a folder for the results: choose another one")
+def _reason(path: Path, error: Exception) -> str:
+    """What went wrong with a file, in a line that names it."""
+    if isinstance(error, InputError | MissingExtraError):
+        reason = str(error)
+    elif isinstance(error, OSError | MemoryError | RuntimeError):
+        reason = f"{type(error).__name__}: {error}"
+    else:
+        reason = f"{type(error).__name__}: {error}; this is a fault of somaseg: run `somaseg --debug ...` and report what it prints"
+    reason = " ".join(reason.splitlines())
+    return reason if str(path) in reason else f"{path}: {reason}"
 
 
 def images_outside(paths: Sequence[str | Path], out: Path) -> list[Path]:
@@ -128,9 +107,8 @@ def images_outside(paths: Sequence[str | Path], out: Path) -> list[Path]:
 
 
 def check_submission(kaggle: Path, files: Iterable[Path]) -> None:
-    """Raise InputError when the submission is a folder, or two image files have one name."""
-    if kaggle.is_dir():
-        raise InputError(f"{kaggle}: is a folder, expected the name of a CSV file for the submission")
+    """Raise InputError when the submission cannot be written, or two image files have one name."""
+    check_file(kaggle)
     twice = [stem for stem, count in Counter(map(image_stem, files)).items() if count > 1]
     if twice:
         raise InputError(f"{kaggle}: several images are called {twice[0]!r}, a submission needs unique ids: rename all but one")

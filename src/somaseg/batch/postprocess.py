@@ -16,6 +16,7 @@ from somaseg.batch.saved_runs import ImagePredictions, SavedRuns, about_models, 
 from somaseg.batch.summary import RunSummary
 from somaseg.errors import InputError, MissingExtraError
 from somaseg.export.formats import DEFAULT
+from somaseg.files import only_run
 from somaseg.fusion.methods import Method
 from somaseg.images.read import Frame, read_frames
 
@@ -36,7 +37,8 @@ def postprocess_folder(
         console: where to show a progress bar; None shows none.
 
     Raises:
-        InputError: when `out` is a file or a folder of predictions, or `kaggle` is a folder or two images have one name.
+        InputError: when `out` is a folder of predictions, or `kaggle` is given and two images have one name.
+        OutputError: when results cannot be written, or another run writes into `out`.
     """
     begin = time.perf_counter()
     check_other_folder(runs, out)
@@ -46,9 +48,11 @@ def postprocess_folder(
     if kaggle is not None:
         check_submission(kaggle, by_file)
     results = ResultFolder(out, method, formats)
-    gone_through = go_through(list(by_file), lambda path: _cells_of_file(path, by_file[path], results), console)
-    gone_through.failures.update(runs.failures)
-    return results.finish(gone_through, runs.classes, about_models(runs), kaggle, begin)
+    with only_run(out):
+        results.prepare(list(by_file))
+        gone_through = go_through(list(by_file), lambda path: _cells_of_file(path, by_file[path], results), console)
+        gone_through.failures.update(runs.failures)
+        return results.finish(gone_through, runs.classes, about_models(runs), kaggle, begin)
 
 
 def _cells_of_file(path: Path, images: Sequence[ImagePredictions], results: ResultFolder) -> Iterator[ImageDone]:

@@ -7,7 +7,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from somaseg.batch.loop import LoopResult, Names
+from somaseg.batch.loop import LoopResult
+from somaseg.batch.names import Names
 from somaseg.batch.prediction_file import SUFFIX, Origin, SavedPrediction, load_origin, save_prediction
 from somaseg.batch.summary import RunSummary
 from somaseg.errors import InputError

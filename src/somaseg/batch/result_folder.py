@@ -18,7 +18,8 @@ from typing import Any
 import orjson
 from numpy.typing import NDArray
 
-from somaseg.batch.loop import LoopResult, Names
+from somaseg.batch.loop import LoopResult
+from somaseg.batch.names import Names
 from somaseg.batch.prediction_file import Origin, SavedPrediction
 from somaseg.batch.summary import RunSummary
 from somaseg.errors import InputError
@@ -27,10 +28,12 @@ from somaseg.export.formats import DEFAULT, FORMATS, RECORD
 from somaseg.export.image_result import ImageResult
 from somaseg.export.submission import submission_csv
 from somaseg.export.table import cells_csv
-from somaseg.files import write_whole
+from somaseg.files import check_folder, write_whole
 from somaseg.fusion.methods import Method
 from somaseg.images.read import frame_name
 from somaseg.provenance import Manifest
+
+PARTS = {"images", "annotations", "categories"}  # of a COCO document
 
 
 class ResultFolder:
@@ -52,12 +55,24 @@ class ResultFolder:
         """Whether any of the files shows the image."""
         return any(form.needs_image for form in self.formats.values())
 
+    def prepare(self, files: Sequence[Path]) -> None:
+        """Find names for the images of these files, and find out whether results can be written.
+
+        Raises:
+            OutputError: when they cannot.
+        """
+        self.names.tell_apart(files)
+        for form in (*self.formats, RECORD):
+            check_folder(self.out / form)
+
     def is_done(self, name: str, origins: Sequence[Origin], has_image: bool = True) -> bool:
         """Whether all files of an image are there and were made from the same things; without an image none is due that shows it."""
         document = self._document(name)
+        if document is None or document["info"]["made_from"] != self._result_key(origins):
+            return False
         due = [form for form, entry in self.formats.items() if has_image or not entry.needs_image]
-        made_from = None if document is None else document["info"]["made_from"]
-        return made_from == self._result_key(origins) and all(self._file(form, name).exists() for form in due)
+        written = document["info"]["bytes"]
+        return all(form in written and _size(self._file(form, name)) == written[form] for form in due)
 
     def add(self, name: str, members: Sequence[SavedPrediction], image: NDArray[Any] | None, begin: float) -> None:
         """Make the cells of an image and write all its files.
@@ -74,16 +89,16 @@ class ResultFolder:
         seconds = round(time.perf_counter() - begin, 4)
         warnings = list(dict.fromkeys(warning for origin in origins for warning in origin.warnings))
         result = ImageResult(cells, image, Path(first.file).name, first.page, first.pixel_size)
-        lost = {}
+        lost, written = {}, {}
         for form, entry in self.formats.items():
             if entry.needs_image and image is None:
                 warnings.append(f"no {form}: the image {first.file} is gone or was changed after the prediction")
                 continue
             exported = entry.export(result)
             write_whole(self._file(form, name), exported.data)
-            lost[form] = exported.pixels_lost
+            lost[form], written[form] = exported.pixels_lost, len(exported.data)
         info = {"made_from": self._result_key(origins), "seconds": seconds, "steps": steps, "warnings": warnings}
-        info |= {"source": str(Path(first.file).resolve()), "label_pixels_lost": lost.get("labels", 0)}
+        info |= {"source": str(Path(first.file).resolve()), "label_pixels_lost": lost.get("labels", 0), "bytes": written}
         write_whole(self._file(RECORD, name), FORMATS[RECORD].export(replace(result, info=info)).data)
 
     def finish(
@@ -150,7 +165,16 @@ class ResultFolder:
         except (OSError, orjson.JSONDecodeError):
             return None
         info = document.get("info") if isinstance(document, dict) else None
-        return dict(document) if isinstance(info, dict) and {"made_from", "source"} <= set(info) else None
+        is_whole = isinstance(info, dict) and {"made_from", "source", "bytes"} <= info.keys() and document.keys() >= PARTS
+        return dict(document) if is_whole else None
 
     def _file(self, form: str, name: str) -> Path:
         return self.out / form / f"{name}{FORMATS[form].suffix}"
+
+
+def _size(file: Path) -> int | None:
+    """Bytes of a file; None where there is none."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return None

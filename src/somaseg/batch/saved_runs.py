@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from somaseg.batch.loop import check_out
 from somaseg.batch.prediction_file import Origin, load_origin, paired_files
 from somaseg.config import PredictSettings, SegmentSettings, override, update
 from somaseg.errors import InputError
@@ -107,8 +106,7 @@ def read_runs(folders: Sequence[str | Path]) -> SavedRuns:
 
 
 def check_other_folder(runs: SavedRuns, out: Path) -> None:
-    """Raise InputError when the folder of the results is a file, or one of the predictions."""
-    check_out(out)
+    """Raise InputError when the folder of the results is one of the predictions."""
     if out.resolve() in {folder.resolve() for folder in runs.folders}:
         raise InputError(f"{out}: is a folder of predictions, expected another one for the results: choose another --out")
 

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 from rich.console import Console
 
-from somaseg.batch.loop import ImageDone, Names, check_out, check_submission, go_through, images_outside
+from somaseg.batch.loop import ImageDone, check_submission, go_through, images_outside
+from somaseg.batch.names import Names
 from somaseg.batch.prediction_file import Origin, SavedPrediction
 from somaseg.batch.prediction_folder import PredictionFolder
 from somaseg.batch.result_folder import ResultFolder
@@ -18,7 +19,7 @@ from somaseg.batch.summary import RunSummary
 from somaseg.config import PostprocessSettings
 from somaseg.errors import InputError
 from somaseg.export.formats import DEFAULT
-from somaseg.files import file_sha256
+from somaseg.files import file_sha256, only_run
 from somaseg.fusion.methods import single
 from somaseg.images.read import read_frames
 from somaseg.instances import Predictor
@@ -62,19 +63,20 @@ def segment_folder(
         console: where to show a progress bar; None shows none.
 
     Raises:
-        InputError: when there is no image, `out` is a file, the settings name an unknown class, or `kaggle` is given and is a
-            folder or two images have one name.
+        InputError: when there is no image, the settings name an unknown class, or `kaggle` is given and two images have one name.
+        OutputError: when results cannot be written, or another run writes into `out`.
     """
     begin = time.perf_counter()
     method = single(settings, predictor.classes)
-    check_out(out)
     files = images_outside(paths, out)
     if kaggle is not None:
         check_submission(kaggle, files)
     results = ResultFolder(out, method, formats)
-    gone_through = go_through(files, lambda path: _predict_file(path, results, predictor), console)
-    models = {"weights": {"name": predictor.name, "sha256": predictor.sha256}, "tta": predictor.about["tta"]}
-    return results.finish(gone_through, predictor.classes, models, kaggle, begin)
+    with only_run(out):
+        results.prepare(files)
+        gone_through = go_through(files, lambda path: _predict_file(path, results, predictor), console)
+        models = {"weights": {"name": predictor.name, "sha256": predictor.sha256}, "tta": predictor.about["tta"]}
+        return results.finish(gone_through, predictor.classes, models, kaggle, begin)
 
 
 def predict_folder(paths: Sequence[str | Path], out: Path, predictor: Predictor, console: Console | None = None) -> RunSummary:
@@ -90,15 +92,17 @@ def predict_folder(paths: Sequence[str | Path], out: Path, predictor: Predictor,
         console: where to show a progress bar; None shows none.
 
     Raises:
-        InputError: when there is no image, or `out` is a file.
+        InputError: when there is no image.
+        OutputError: when results cannot be written, or another run writes into `out`.
     """
     begin = time.perf_counter()
-    check_out(out)
     files = images_outside(paths, out)
     folder = PredictionFolder(out)
-    gone_through = go_through(files, lambda path: _predict_file(path, folder, predictor), console)
-    models = {"weights": {"name": predictor.name, "sha256": predictor.sha256}}
-    return folder.finish(gone_through, predictor.about, models, begin)
+    with only_run(out):
+        folder.names.tell_apart(files)
+        gone_through = go_through(files, lambda path: _predict_file(path, folder, predictor), console)
+        models = {"weights": {"name": predictor.name, "sha256": predictor.sha256}}
+        return folder.finish(gone_through, predictor.about, models, begin)
 
 
 def _predict_file(path: Path, folder: RunFolder, predictor: Predictor) -> Iterator[ImageDone]:

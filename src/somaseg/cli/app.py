@@ -1,7 +1,8 @@
 """The application that commands register with, and how they speak."""
 
+import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -34,8 +35,16 @@ console = Console()
 
 
 @app.callback()
-def _root() -> None:
+def _root(debug: Annotated[bool, typer.Option("--debug", help="Show where in the code an error came from.")] = False) -> None:
     """Segment every neuronal cell in light-microscopy images."""
+    if debug:
+        logging.basicConfig(level=logging.WARNING)
+        logging.getLogger("somaseg").setLevel(logging.DEBUG)
+
+
+def is_debugged() -> bool:
+    """Whether errors shall show where in the code they came from."""
+    return logging.getLogger("somaseg").isEnabledFor(logging.DEBUG)
 
 
 def say(text: str, style: str | None = None) -> None:

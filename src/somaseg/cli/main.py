@@ -5,7 +5,7 @@ from importlib import import_module
 from rich.console import Console
 from rich.markup import escape
 
-from somaseg.cli.app import app
+from somaseg.cli.app import app, is_debugged
 from somaseg.cli.data import data_app
 from somaseg.cli.weights import weights_app
 from somaseg.errors import InputError, MissingExtraError
@@ -18,12 +18,16 @@ app.add_typer(weights_app, name="weights")
 
 
 def main() -> None:
-    """Run the command line; an input error is one clear line and exit code 2."""
+    """Run the command line; an error is one clear line: exit code 2 for what a user can mend, 3 for a fault of ours."""
     try:
         app()
-    except (InputError, MissingExtraError) as error:
-        Console(stderr=True).print("[bold red]error:[/]", escape(str(error)), highlight=False)
-        raise SystemExit(2) from None
+    except Exception as error:  # whatever it is, people get a line, and with --debug the place in the code
+        if is_debugged():
+            raise
+        ours = not isinstance(error, InputError | MissingExtraError | OSError)
+        text = f"{type(error).__name__}: {error}; this is a fault of somaseg: run `somaseg --debug ...` and report what it prints"
+        Console(stderr=True).print("[bold red]error:[/]", escape(text if ours else str(error)), highlight=False, soft_wrap=True)
+        raise SystemExit(3 if ours else 2) from None
 
 
 if __name__ == "__main__":

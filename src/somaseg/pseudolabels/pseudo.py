@@ -13,6 +13,7 @@ from somaseg.batch.prediction_file import load_prediction
 from somaseg.batch.saved_runs import ImagePredictions, SavedRuns, check_other_folder, is_still
 from somaseg.config import PseudoRunSettings, PseudoSettings
 from somaseg.errors import InputError
+from somaseg.files import only_run
 from somaseg.images.read import find_images, read_image
 from somaseg.instances import Instances
 from somaseg.postprocessing.steps import check_classes
@@ -44,7 +45,7 @@ def label_folder(
         console: where to show a progress bar; None shows none.
 
     Raises:
-        InputError: when `out` is a file or a folder of predictions, the settings name an unknown class, or an image of `near` or
+        InputError: when `out` is a folder of predictions, the settings name an unknown class, or an image of `near` or
             anything of `images` cannot be read.
     """
     begin = time.perf_counter()
@@ -64,8 +65,9 @@ def label_folder(
         folder.add(found[file], evidence, fates)
         yield ImageDone(found[file].name, None, False)
 
-    failures = {**runs.failures, **failures, **go_through(list(found), label, console).failures}
-    return folder.finish(runs, settings, _notes(runs, near), failures, begin)
+    with only_run(out):
+        failures = {**runs.failures, **failures, **go_through(list(found), label, console).failures}
+        return folder.finish(runs, settings, _notes(runs, near), failures, begin)
 
 
 def _locate(members: Mapping[Path, ImagePredictions], images: Sequence[str | Path] | None) -> tuple[dict[Path, Sample], dict[str, str]]:

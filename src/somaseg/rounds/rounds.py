@@ -16,14 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import orjson
-from filelock import FileLock, Timeout
 from rich.console import Console
 
 from somaseg.batch.saved_runs import read_runs
 from somaseg.checkpoints.names import SUFFIX, SUMS, sums_text
 from somaseg.config import PseudoRunSettings
 from somaseg.errors import InputError
-from somaseg.files import write_whole
+from somaseg.files import only_run, write_whole
 from somaseg.parallel.run import run_tasks
 from somaseg.parallel.task import Task
 from somaseg.pseudolabels import pseudo
@@ -53,11 +52,8 @@ def run_rounds(rounds: Rounds, console: Console, only: str | None = None) -> dic
     """
     rounds.rows()  # goes through all that is given, so that what cannot be used is found now, not after days of training
     rounds.out.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(rounds.out / ".lock", timeout=0):  # the system lets go of it when the process is killed
-            return _run(rounds, console, only)
-    except Timeout:
-        raise InputError(f"{rounds.out}: is in use by other rounds: wait for them or stop them, or give another --out") from None
+    with only_run(rounds.out):
+        return _run(rounds, console, only)
 
 
 def _run(rounds: Rounds, console: Console, only: str | None) -> dict[str, str]:
