@@ -1,4 +1,4 @@
-"""What each step of the method is worth on held-out images, from saved predictions: the tables of docs/results.md.
+"""What each step of the method is worth on held-out images, from saved predictions: the tables of docs/ablation.md.
 
     somaseg predict HELD_OUT --weights MODEL_A --out predictions/a        (and so on, one folder a model)
     python benchmarks/ablation.py ROWS.yaml --annotations ANNOTATIONS --out DIR
