@@ -9,14 +9,15 @@ PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	$$p -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 endif
 
-.PHONY: help demo test check clean
+.PHONY: help demo test docs check clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    render sample cultures and segment them, into demo/"
 	@echo "make test    run the tests"
-	@echo "make check   ruff, mypy and the import contract"
-	@echo "make clean   remove demo/ and $(VENV)"
+	@echo "make docs    build the documentation site into docs/_build/html"
+	@echo "make check   ruff, mypy, the import contract and the documentation"
+	@echo "make clean   remove demo/, the site and $(VENV)"
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "somaseg needs Python 3.11 or newer with venv and ensurepip; none was found." \
@@ -47,11 +48,16 @@ demo: demo/annotations.json $(VENV)/core.stamp
 test: $(VENV)/dev.stamp
 	"$(VENV)/bin/python" -m pytest
 
-check: $(VENV)/dev.stamp
+# No page is taken from an earlier build, so that all warnings are seen; they are errors. Nothing is fetched.
+docs: $(VENV)/dev.stamp
+	"$(VENV)/bin/python" -m sphinx -b html -W --keep-going -q -E -d docs/_build/doctrees docs docs/_build/html
+	@echo "site      $(CURDIR)/docs/_build/html/index.html"
+
+check: $(VENV)/dev.stamp docs
 	"$(VENV)/bin/ruff" check
 	"$(VENV)/bin/ruff" format --check
 	"$(VENV)/bin/mypy"
 	"$(VENV)/bin/lint-imports" --no-logo
 
 clean:
-	rm -rf demo "$(VENV)"
+	rm -rf demo docs/_build "$(VENV)"

@@ -190,6 +190,9 @@ class ModelSettings(Settings):
     """A Cascade Mask R-CNN, whole: classes, parts, and how it detects.
 
     In a settings file `preset: X152` stands for all settings of `X152`; what is given beside it takes the place of single ones.
+
+    Attributes:
+        classes: names of the classes, in the order of their labels.
     """
 
     classes: tuple[str, ...] = ("shsy5y", "astro", "cort")
