@@ -13,6 +13,7 @@ release = metadata.version("somaseg")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "repository_pages", "settings_tables"]
 exclude_patterns = ["_build"]
+templates_path = ["templates"]
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
@@ -33,8 +34,10 @@ html_copy_source = False
 html_theme_options = {
     "show_prev_next": False,
     "navigation_with_keys": False,
+    "navbar_center": [],
     "secondary_sidebar_items": ["page-toc"],
+    "show_toc_level": 2,
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-html_sidebars = {"index": []}
+html_sidebars = {"**": ["contents.html"]}
