@@ -34,7 +34,7 @@ def main() -> None:
 def row(folder: Path, factor: int, cell_type: str) -> str:
     image, _ = render(SynthSettings(cell_type=cell_type, size=(HEIGHT * factor, WIDTH * factor)), seed=1)
     iio.imwrite(folder / "image.png", image)
-    command = [sys.executable, "-m", "somaseg.cli.main", "segment", str(folder / "image.png"), "--out", str(folder / "out")]
+    command = [sys.executable, "-m", "somaseg", "segment", str(folder / "image.png"), "--out", str(folder / "out")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=folder)
     _, status, usage = os.wait4(process.pid, 0)
     size = f"{WIDTH * factor} x {HEIGHT * factor}"

@@ -200,7 +200,7 @@ def test_every_setting_is_described():
     assert len(models) > 20
     page = tables.settings_markdown()
     assert tables.MARK in TEXTS["docs/settings.md"]
-    for name in ("postprocess.score_thresh", "train.optimizer.momentum", "model.detect.scale", "members.NAME.fold"):
+    for name in ("postprocess.score_thresh", "train.optimizer.momentum", "model.heads.samples", "members.NAME.fold"):
         assert f"`{name}`" in page
 
 
