@@ -11,7 +11,7 @@ author = "The somaseg authors"
 project_copyright = "2026, The somaseg authors"
 release = metadata.version("somaseg")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "repository_pages", "settings_tables"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "repository_pages", "settings_tables", "short_types"]
 exclude_patterns = ["_build"]
 templates_path = ["templates"]
 
@@ -26,6 +26,7 @@ autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False
 
 html_theme = "pydata_sphinx_theme"
 html_title = "somaseg"
