@@ -233,11 +233,16 @@ def test_what_files_of_a_result_hold_is_on_their_page(folder):
     assert files <= set(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE))
 
 
-def test_the_map_of_files_is_whole():
+def test_the_map_of_rooms_is_whole():
     source = ROOT / "src" / "somaseg"
-    files = {path.relative_to(source).as_posix() for path in source.rglob("*.py") if path.name != "__init__.py"}
-    named = set(re.findall(r"^\| `([\w/]+\.py)` \|", TEXTS["docs/architecture.md"], re.MULTILINE))
-    assert named == files
+    rooms: dict[str, set[str]] = {}
+    for path in source.rglob("*.py"):
+        if path.name != "__init__.py":
+            rooms.setdefault(path.parent.relative_to(source).as_posix(), set()).add(path.stem)
+    assert all(len(modules) <= 10 for modules in rooms.values())
+    rows = re.findall(r"^\| `([\w.]+?)(/|\.py)` \| [^|]* \|(?: (.*) \|)?$", TEXTS["docs/architecture.md"], re.MULTILINE)
+    assert {name for name, kind, _ in rows if kind == ".py"} == rooms.pop(".")
+    assert {name: set(re.findall(r"`(\w+)`", modules)) for name, kind, modules in rows if kind == "/"} == rooms
 
 
 def test_the_layers_are_those_of_the_contract():
