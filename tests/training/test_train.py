@@ -2,6 +2,7 @@
 
 import csv
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from somaseg.config import Config, load_settings  # noqa: E402
 from somaseg.errors import InputError  # noqa: E402
 from somaseg.synth.folder import write_cultures  # noqa: E402
 from somaseg.training.module import NotFiniteError  # noqa: E402
-from somaseg.training.train import fit  # noqa: E402
+from somaseg.training.train import fit, reached_step  # noqa: E402
 
 TINY = {
     "model": {
@@ -86,7 +87,7 @@ def test_a_killed_run_resumes_with_the_losses_it_would_have_had(cultures: Path, 
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    reached = int(torch.load(broken / "last.ckpt", weights_only=False)["global_step"])
+    reached = int(torch.load(broken / "last.ckpt", weights_only=True)["global_step"])
     assert reached > 0
     (broken / "csv" / "metrics.csv").unlink(missing_ok=True)
     subprocess.run(command(config, "--data", cultures, "--out", broken), check=True, env=environment(), capture_output=True)
@@ -125,3 +126,55 @@ def test_other_settings_do_not_resume_a_run(cultures: Path, tmp_path: Path) -> N
     (tmp_path / "settings.yaml").write_text(yaml.safe_dump({"train": {"clip": 1.0}}))
     with pytest.raises(InputError, match="other settings"):
         fit(settings, [cultures], tmp_path)
+
+
+class Bomb:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+def bomb(tmp_path: Path, how: str) -> Path:
+    """A `last.ckpt` of a stranger's run that runs code when it is unpickled, or is none at all."""
+    path, state = tmp_path / "last.ckpt", {"global_step": 3, "state": Bomb(tmp_path / "burst")}
+    match how:
+        case "saved by torch":
+            torch.save(state, path)
+        case "old format of torch":
+            torch.save(state, path, _use_new_zipfile_serialization=False)
+        case "plain pickle":
+            path.write_bytes(pickle.dumps(state))
+        case "cut off":
+            torch.save({"global_step": 3, "state": torch.zeros(1000)}, path)
+            path.write_bytes(path.read_bytes()[:2000])
+        case "no run":
+            torch.save({"weights": torch.zeros(3)}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("saved by torch", "refused, and nothing in it was run"),
+        ("old format of torch", "cannot be read as a run to resume"),
+        ("plain pickle", "cannot be read as a run to resume"),
+        ("cut off", "cannot be read as a run to resume"),
+        ("no run", "cannot be read as a run to resume"),
+    ],
+)
+def test_a_checkpoint_that_is_none_is_refused_and_never_run(tmp_path: Path, how: str, words: str) -> None:
+    path = bomb(tmp_path, how)
+    with pytest.raises(InputError, match=rf"last\.ckpt: {words}.*delete the file to train from the start"):
+        reached_step(path)
+    assert not (tmp_path / "burst").exists()
+
+
+def test_a_run_of_a_stranger_is_not_resumed(cultures: Path, tmp_path: Path) -> None:
+    bomb(tmp_path, "saved by torch")
+    with pytest.raises(InputError, match="refused, and nothing in it was run"):
+        fit(Config.model_validate(TINY), [cultures], tmp_path)
+    assert not (tmp_path / "burst").exists()

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import pickle
 import subprocess
 import warnings
 from collections.abc import Sequence
@@ -51,7 +52,7 @@ def fit(config: Config, data: Sequence[Path], run: Path) -> Path:
     model, start_text = initial_model(config)
     rank_zero_info(f"starts from {start_text}")
     resume = run / "last.ckpt"
-    start = int(torch.load(resume, map_location="cpu", weights_only=False, mmap=True)["global_step"]) if resume.exists() else 0
+    start = reached_step(resume) if resume.exists() else 0
     cfg = config.train
     chosen = held_out[:: max(1, math.ceil(len(held_out) / cfg.validate_images))] if cfg.validate_images else held_out
     pseudo = sum(sample.source == "pseudo" for sample in training)
@@ -64,10 +65,34 @@ def fit(config: Config, data: Sequence[Path], run: Path) -> Path:
         module = DetectorModule(config, model, run, chosen)
         validation: DataLoader[int] = DataLoader(range(len(chosen)), batch_size=None)  # type: ignore[arg-type]
         ckpt_path = str(resume) if resume.exists() else None
-        trainer.fit(module, _loader(crops, config, start), validation, ckpt_path=ckpt_path, weights_only=False)
+        trainer.fit(module, _loader(crops, config, start), validation, ckpt_path=ckpt_path, weights_only=True)
         if cfg.steps % _interval(config):
             trainer.validate(module, validation, verbose=False)  # so that the last weights are scored and saved too
     return run / "best.safetensors"
+
+
+def reached_step(path: Path) -> int:
+    """The step that the checkpoint of a run to resume was written at; nothing that the file holds is run.
+
+    Raises:
+        InputError: when the file is damaged, or holds anything but tensors in plain containers.
+    """
+    try:
+        return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path}: refused, and nothing in it was run: expected the tensors and numbers of a run to resume ({_first_line(error)}): "
+            "delete the file to train from the start, or give another --out"
+        ) from error
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError) as error:
+        raise InputError(
+            f"{path}: cannot be read as a run to resume ({_first_line(error)}): delete the file to train from the start, "
+            "or give another --out"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
 
 
 def _world() -> tuple[int, int, int]:
