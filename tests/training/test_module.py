@@ -31,7 +31,7 @@ def validated(tmp_path: Path, callback: SaveBest, found: dict[str, int], step: i
     config = Config(model=TINY, evaluation=EvaluationSettings(type_weights=callback.type_weights))
     module = DetectorModule(config, CascadeMaskRCNN(TINY), tmp_path, [])
     module.scored = [(cells(number), cells(4), name) for name, number in found.items()]
-    module.log = module.log_dict = lambda *arguments, **options: None  # type: ignore[method-assign]
+    module.log = module.log_dict = module.print = lambda *arguments, **options: None  # type: ignore[method-assign]
     trainer = SimpleNamespace(sanity_checking=False, is_global_zero=True, global_step=step)
     callback.on_validation_epoch_end(trainer, module)
     return float(read_about(tmp_path / "last.safetensors").provenance["map_iou"])

@@ -67,13 +67,18 @@ def environment() -> dict[str, str]:
 
 def test_the_command_leaves_weights_settings_and_logs(cultures: Path, config: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    subprocess.run(command(config, "--data", cultures, "--out", run), check=True, env=environment(), capture_output=True)
+    ran = subprocess.run(command(config, "--data", cultures, "--out", run), check=True, env=environment(), capture_output=True, text=True)
     checkpoint = load_checkpoint(run / "best.safetensors")
     assert checkpoint.config == load_settings(Config, config)
     assert checkpoint.provenance["images"] + checkpoint.provenance["held_out"] == 6
     assert sorted(losses(run)) == [0, 1, 2, 3, 4, 5]
     assert any((run / "tensorboard").iterdir())
     assert load_settings(Config, run / "settings.yaml") == checkpoint.config
+    assert ran.stderr == "starts from weights drawn at random\n"
+    told = ran.stdout.splitlines()
+    assert [line.split(":")[0] for line in told if ": map_iou " in line] == ["step 3", "step 6"]
+    assert told[-1] == f"wrote {run / 'best.safetensors'}"
+    assert not [line for line in told if not line.startswith(("step ", "note: ", "wrote "))]  # nothing of Lightning's own
 
 
 def test_a_killed_run_resumes_with_the_losses_it_would_have_had(cultures: Path, config: Path, tmp_path: Path) -> None:

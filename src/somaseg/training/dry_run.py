@@ -4,7 +4,6 @@ import os
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from somaseg.masks.crops import Size
 from somaseg.training.dataset import Crops, Steps, collate
 from somaseg.training.held_out import read_split
 from somaseg.training.module import DetectorModule, initial_model, moving_average
+from somaseg.training.progress import quiet
 
 STEPS = 2
 IMAGES = 12  # that crops are drawn from; reading hundreds would take longer than the steps
@@ -92,8 +92,7 @@ def dry_run(config: Config, data: Sequence[Path], edge: int) -> DryRun:
     model, start = initial_model(config)
     watch = _Watch()
     loader = DataLoader(crops, batch_sampler=Steps(0, STEPS, config.train.batch), collate_fn=collate)
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
+    with tempfile.TemporaryDirectory() as folder, quiet():
         trainer = pl.Trainer(
             default_root_dir=folder,
             max_steps=STEPS,

@@ -1,5 +1,7 @@
 """The Lightning module of a run, its callbacks, and the model that it starts from."""
 
+import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,6 @@ from somaseg.training.optimise import make_optimizer, rate_factor
 try:
     import pytorch_lightning as pl
     from pytorch_lightning.callbacks import EMAWeightAveraging
-    from pytorch_lightning.utilities import rank_zero_info
     from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 except ImportError:
     raise MissingExtraError("pytorch-lightning", "train") from None
@@ -54,6 +55,7 @@ class DetectorModule(pl.LightningModule):
         super().__init__()
         self.config, self.model, self.run, self.held_out = config, model, run, held_out
         self.scored: list[tuple[Instances, Instances, str]] = []
+        self.warned: Counter[str] = Counter()
 
     def training_step(self, batch: tuple[list[Tensor], list[Target]], index: int) -> Tensor:
         """The sum of all losses of a batch."""
@@ -75,12 +77,15 @@ class DetectorModule(pl.LightningModule):
         return total
 
     def validation_step(self, number: int, index: int) -> None:
-        """Score one held-out image."""
-        self.scored.append(score_sample(self.model, self.held_out[int(number)], self.config, self.device))
+        """Score one held-out image; what is warned of is told once for all of them."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            self.scored.append(score_sample(self.model, self.held_out[int(number)], self.config, self.device))
+        self.warned.update({str(warning.message) for warning in caught})
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last validation."""
-        self.scored = []
+        self.scored, self.warned = [], Counter()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser, and its rate step by step."""
@@ -139,7 +144,9 @@ class SaveBest(pl.Callback):
         pl_module.log_dict({f"map_iou_{t}": s.value for t, s in result.by_class.items()})
         if trainer.is_global_zero:
             by_type = ", ".join(f"{t} {s.value:.4f}" for t, s in result.by_class.items())
-            rank_zero_info("step %d: map_iou %.4f (%s) on %d held-out images", trainer.global_step, value, by_type, len(types))
+            pl_module.print(f"step {trainer.global_step}: map_iou {value:.4f} ({by_type}) on {len(types)} held-out images")
+            for text, count in pl_module.warned.items():
+                pl_module.print(f"note: {count} of these images: {text}")
             provenance = self.provenance | {"step": trainer.global_step, "map_iou": value}
             save_checkpoint(pl_module.run / "last.safetensors", pl_module.model, pl_module.config, provenance)
             if value > self.best:

@@ -5,7 +5,6 @@ import math
 import os
 import pickle
 import subprocess
-import warnings
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -24,13 +23,17 @@ from somaseg.training.dataset import Crops, Steps, collate
 
 try:
     import pytorch_lightning as pl
-    from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+    from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
     from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
     from pytorch_lightning.utilities import rank_zero_info
 except ImportError:
     raise MissingExtraError("pytorch-lightning", "train") from None
 from somaseg.training.held_out import read_split
 from somaseg.training.module import DetectorModule, SaveBest, initial_model, moving_average
+from somaseg.training.progress import RunProgress, quiet
+
+RESUME = "last.ckpt"
+"""What a run goes on from."""
 
 
 def fit(config: Config, data: Sequence[Path], run: Path) -> Path:
@@ -51,17 +54,17 @@ def fit(config: Config, data: Sequence[Path], run: Path) -> Path:
     torch.manual_seed(config.train.seed)
     model, start_text = initial_model(config)
     rank_zero_info(f"starts from {start_text}")
-    resume = run / "last.ckpt"
+    resume = run / RESUME
     start = reached_step(resume) if resume.exists() else 0
+    if start:
+        rank_zero_info(f"goes on from step {start} of {config.train.steps}")
     cfg = config.train
     chosen = held_out[:: max(1, math.ceil(len(held_out) / cfg.validate_images))] if cfg.validate_images else held_out
     pseudo = sum(sample.source == "pseudo" for sample in training)
     images = {"images": len(training) - pseudo, "pseudo_images": pseudo, "held_out": len(held_out)}
     about = {"data": ", ".join(path.name for path in data), "start": start_text} | images | {"fold": cfg.fold, "folds": cfg.folds}
-    trainer = _trainer(config, run, SaveBest(about, config.evaluation.type_weights))
-    with warnings.catch_warnings():
-        # Lightning advises more loader workers and counts what it cannot know; both are settled here.
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
+    with quiet():
+        trainer = _trainer(config, run, SaveBest(about, config.evaluation.type_weights))
         module = DetectorModule(config, model, run, chosen)
         validation: DataLoader[int] = DataLoader(range(len(chosen)), batch_size=None)  # type: ignore[arg-type]
         ckpt_path = str(resume) if resume.exists() else None
@@ -145,7 +148,7 @@ def _trainer(config: Config, run: Path, best: SaveBest) -> pl.Trainer:
                 enable_version_counter=False,
             ),
             LearningRateMonitor("step"),
-            TQDMProgressBar(refresh_rate=cfg.log_every),
+            RunProgress(cfg.steps, cfg.log_every, run / RESUME),
         ],
         enable_model_summary=False,
     )
