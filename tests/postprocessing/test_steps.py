@@ -5,13 +5,12 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from drawing import draw
-from somaseg.classes import by_class
 from somaseg.config import PostprocessSettings
 from somaseg.errors import InputError
 from somaseg.instances import Instances, Prediction
 from somaseg.masks import crops as mk
 from somaseg.postprocessing.candidates import Candidates
-from somaseg.postprocessing.steps import STEPS, postprocess, postprocess_with_report, run_steps
+from somaseg.postprocessing.steps import READS, SINGLE, STEPS, postprocess, postprocess_with_report, run_steps
 
 CLASSES = ("shsy5y", "astro", "cort")
 DEFAULT = PostprocessSettings()
@@ -248,20 +247,31 @@ def test_steps_in_any_order_rank_and_invent_no_pixel(seed, order, rule, split):
 # the list of steps
 
 
-@pytest.mark.parametrize(
-    ("steps", "message"),
-    [
-        (["vote", "screen"], "paste is missing: list it"),
-        (["paste", "rank", "paste"], "paste is listed 2 times: list each step once"),
-        (["paste", "vote", "vote"], "vote is listed 2 times"),
-        (["overlaps", "paste"], "overlaps comes before paste: put it after"),
-        (["paste", "box_nms"], "box_nms comes after paste: put it before"),
-        (["paste", "sharpen"], "Input should be 'vote', 'screen', 'box_nms', 'paste'"),
-    ],
-)
-def test_an_order_that_cannot_run_is_refused(steps, message):
-    with pytest.raises(ValueError, match=message):
-        PostprocessSettings(steps=steps)
+class Watched:
+    """Settings that note which of them are read."""
+
+    def __init__(self, settings: PostprocessSettings):
+        self.settings, self.read = settings, set()
+
+    def __getattr__(self, name: str):
+        self.read.add(name)
+        return getattr(self.settings, name)
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_reads_the_settings_that_it_is_said_to_read(name):
+    watched, found = Watched(PostprocessSettings(mask_thresh=0.5)), raw([0, 0, 9, 9], [5, 5, 15, 15], scores=[0.9, 0.8])
+    STEPS[name](found if name in ("vote", "screen", "box_nms", "paste") else STEPS["paste"](found, DEFAULT), watched)
+    assert watched.read == set(READS[name])
+    assert set(READS[name]) <= set(PostprocessSettings.model_fields)
+
+
+@given(st.integers(0, 200), st.integers(1, 30))
+def test_single_steps_make_of_a_candidate_what_they_would_make_of_it_alone(seed, number):
+    found = Candidates.from_prediction(random_prediction(seed, 30))
+    for name in SINGLE:
+        together, alone = STEPS[name](found, DEFAULT), STEPS[name](found[np.array([number - 1])], DEFAULT)
+        assert set(alone.numbers.tolist()) == set(together.numbers.tolist()) & set(found.numbers[number - 1 : number].tolist())
 
 
 def test_a_step_that_lacks_masks_says_so():
@@ -326,19 +336,3 @@ def test_pasting_before_screening_changes_no_cell(seed):
     other, _ = run_steps(found, ("vote", "paste", "screen", *later), chosen)
     np.testing.assert_allclose(one.scores, other.scores, rtol=1e-6)  # rounding depends on what is pasted together
     assert (frames_of(one) == frames_of(other)).all()
-
-
-# classes
-
-
-def test_by_class_falls_back_to_the_default_and_refuses_unknown_names():
-    assert by_class({"default": 1.0, "astro": 3.0}, CLASSES, "min_area").tolist() == [1, 3, 1]
-    with pytest.raises(InputError, match=r"postprocess\.min_area names class 'asto', the detector knows shsy5y, astro, cort"):
-        by_class({"default": 1.0, "asto": 3.0}, CLASSES, "postprocess.min_area")
-
-
-def test_settings_refuse_a_field_without_default_and_a_threshold_above_one():
-    with pytest.raises(ValueError, match="give a value for `default`"):
-        PostprocessSettings(score_thresh={"astro": 0.5})
-    with pytest.raises(ValueError, match="less than or equal to 1"):
-        PostprocessSettings(nms_iou=1.5)

@@ -166,6 +166,25 @@ STEPS: dict[StepName, Callable[[Candidates, PostprocessSettings], Candidates]] =
 }
 
 
+READS: dict[StepName, tuple[str, ...]] = {
+    "vote": ("vote",),
+    "screen": ("score_thresh",),
+    "box_nms": ("box_nms_iou",),
+    "paste": ("mask_thresh",),
+    "rank": ("score_thresh",),
+    "mask_nms": ("nms_iou",),
+    "fill_holes": (),
+    "overlaps": ("overlaps", "max_covered"),
+    "pieces": ("pieces",),
+    "min_area": ("min_area",),
+    "border": (),
+}
+"""The settings that each step depends on: with the same values of these, the same candidates become the same."""
+
+SINGLE: tuple[StepName, ...] = ("screen", "paste")
+"""Steps that treat each candidate as if there were no other: what they make of one stays right whichever others are screened away."""
+
+
 def _mask_probs(candidates: Candidates) -> NDArray[np.float16]:
     if candidates.mask_probs is None:
         raise InputError(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from somaseg.config import SegmentSettings
+from somaseg.postprocessing.steps import READS
 
 Range = tuple[float, float, float]
 """Lowest value, highest value, step."""
@@ -14,6 +15,8 @@ BY_CLASS: dict[str, Range] = {"score_thresh": (0.1, 0.9, 0.01), "mask_thresh": (
 SHARED: dict[str, Range] = {"box_nms_iou": (0.3, 0.95, 0.05), "nms_iou": (0.05, 0.7, 0.05), "max_covered": (0.0, 1.0, 0.05)}
 FUSION: dict[str, Range] = {"support_iou": (0.0, 0.5, 0.05), "nms_iou": (0.05, 0.7, 0.05), "box_iou": (0.3, 0.9, 0.05)}
 OF_METHOD = {"screening": ("support_iou", "nms_iou"), "nms": ("nms_iou",), "mask_nms": ("nms_iou",), "weighted": ("box_iou",)}
+TUNABLE = {*BY_CLASS, *SHARED, "min_area"}
+"""Fields of post-processing with a value to choose."""
 AREA_STEPS = 40
 """Into how many steps the areas up to the median area of a class are parted."""
 
@@ -76,23 +79,15 @@ def thresholds(settings: SegmentSettings, models: int, median_areas: Mapping[str
     """
     own, fusion = settings.postprocess, settings.fuse
     steps = set(own.steps if models == 1 else (*fusion.member_steps, *fusion.final_steps))
-    shared = [
-        name
-        for name, takes_effect in {
-            "box_nms_iou": "box_nms" in steps,
-            "nms_iou": "mask_nms" in steps,
-            "max_covered": "overlaps" in steps and own.overlaps != "keep",
-        }.items()
-        if takes_effect
-    ]
-    found = [_threshold("postprocess", name, None, SHARED[name], getattr(own, name)) for name in shared]
+    read = {field for step in steps for field in READS[step]}
+    if own.overlaps == "keep":
+        read -= {"max_covered"}
+    found = [_threshold("postprocess", name, None, values, getattr(own, name)) for name, values in SHARED.items() if name in read]
     if models > 1:
         found += [_threshold("fuse", name, None, FUSION[name], getattr(fusion, name)) for name in OF_METHOD[fusion.method]]
     for cell_type, area in median_areas.items():
-        ranges = dict(BY_CLASS) if steps & {"screen", "rank"} else {"mask_thresh": BY_CLASS["mask_thresh"]}
-        if "min_area" in steps:
-            ranges["min_area"] = (0.0, area, float(max(1, area // AREA_STEPS)))
-        for name, values in ranges.items():
+        ranges = BY_CLASS | {"min_area": (0.0, area, float(max(1, area // AREA_STEPS)))}
+        for name, values in ((name, values) for name, values in ranges.items() if name in read):
             by_class = getattr(own, name)
             found.append(_threshold("postprocess", name, cell_type, values, by_class.get(cell_type, by_class["default"])))
     return tuple(found)

@@ -4,6 +4,7 @@ A trial runs the steps of `postprocess` and `fuse` themselves. Only masks are ke
 on nothing but the mask threshold, so those of all detections that a trial may let pass are pasted once for each such threshold.
 """
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -25,7 +26,8 @@ from somaseg.fusion.fuse import fuse_members, parted_steps, rescored
 from somaseg.fusion.methods import Method, fused, single
 from somaseg.instances import Instances, Prediction
 from somaseg.postprocessing.candidates import Candidates
-from somaseg.postprocessing.steps import run_steps
+from somaseg.postprocessing.steps import READS, SINGLE, run_steps
+from somaseg.tuning.thresholds import TUNABLE
 
 Question = Literal["scores", "precisions"]
 Answer = dict[int, NDArray[np.float64]]
@@ -67,11 +69,11 @@ class CachedImage:
         self._fuses = len(members) > 1
         members = rescored(members, settings.fuse) if self._fuses else members
         steps = parted_steps(settings.fuse)[0] if self._fuses else settings.postprocess.steps
-        if steps[:1] == ("vote",):
-            members, steps = [run_steps(member, steps[:1], settings.postprocess)[0] for member in members], steps[1:]
-        self._members, self._steps, self._floor = members, steps, floor
-        # Nothing but screening may come before the masks: it takes single detections away, whatever becomes of the others.
-        self._to_masks = steps[: steps.index("paste") + 1] if steps[:1] == ("paste",) or steps[:2] == ("screen", "paste") else ()
+        first = tuple(itertools.takewhile(lambda name: not TUNABLE.intersection(READS[name]), steps))  # these stay the same
+        self._members = [run_steps(member, first, settings.postprocess)[0] for member in members]
+        self._steps, self._floor = steps[len(first) :], floor
+        to_masks = self._steps[: self._steps.index("paste") + 1] if "paste" in self._steps else ()
+        self._to_masks = to_masks if set(to_masks) <= set(SINGLE) else ()
         self._kept: OrderedDict[tuple[float, ...], list[Candidates]] = OrderedDict()
 
     def cells(self, settings: SegmentSettings) -> Instances:
