@@ -1,4 +1,3 @@
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from somaseg.annotations.convert import convert
+from alike import assert_same
 from somaseg.annotations.read import read_annotations
 from somaseg.annotations.samples import Sample
 from somaseg.annotations.write import write_coco, write_kaggle, write_label_tiffs
@@ -33,14 +32,6 @@ def samples(draw: st.DrawFn) -> list[Sample]:
         group = draw(st.sampled_from([None, "7"]))
         made.append(Sample(Path(f"{n}.png"), Instances.from_masks(stack, CLASSES, labels), str(n), group))
     return made
-
-
-def assert_same(found: Sequence[Sample], expected: Sequence[Sample]) -> None:
-    assert [(s.name, s.group, s.instances.size) for s in found] == [(s.name, s.group, s.instances.size) for s in expected]
-    for a, b in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(a.instances.boxes, b.instances.boxes)
-        assert all(np.array_equal(m, n) for m, n in zip(a.instances.masks, b.instances.masks, strict=True))
-        assert [a.instances.classes[i] for i in a.instances.labels] == [b.instances.classes[i] for i in b.instances.labels]
 
 
 @given(samples())
@@ -150,12 +141,6 @@ def test_an_ignored_region_is_no_cell_for_the_check(tmp_path: Path) -> None:
     assert len(result.samples[0].instances) == 2
 
 
-def test_converting_says_that_ignored_regions_are_left_out(tmp_path: Path) -> None:
-    write_coco([one(ignored=one().instances)], tmp_path / "x.json")
-    assert "2 ignored regions are left out: only COCO JSON holds them" in convert(tmp_path / "x.json", tmp_path / "out", "kaggle")
-    assert len(read_annotations(tmp_path / "out")[0].instances) == 2
-
-
 def test_kaggle_as_written(tmp_path: Path) -> None:
     empty = Sample(Path("b.png"), Instances.empty((2, 2), CLASSES), "b", cell_type="astro")
     write_kaggle([one(metadata={"sample_id": "s", "plate": "B"}), empty], tmp_path / "train.csv")
@@ -194,15 +179,6 @@ def test_an_edited_label_tiff_with_more_cells_than_described(tmp_path: Path) -> 
     tifffile.imwrite(tmp_path / "a_labels.tif", np.array([[1, 2]], np.uint16), metadata=described)
     with pytest.raises(InputError, match="has the value 2"):
         read_annotations(tmp_path)
-
-
-def test_convert(tmp_path: Path) -> None:
-    write_coco([one(), one(name="b", image=Path("b.png"))], tmp_path / "x.json")
-    assert convert(tmp_path / "x.json", tmp_path / "k", "kaggle") == [f"wrote 2 images with 4 cells to {tmp_path / 'k/train.csv'}"]
-    assert convert(tmp_path / "k", tmp_path / "y.json", "coco") == [f"wrote 2 images with 4 cells to {tmp_path / 'y.json'}"]
-    assert_same(read_annotations(tmp_path / "y.json"), read_annotations(tmp_path / "x.json"))
-    lines = convert(tmp_path / "y.json", tmp_path / "l", "labels")
-    assert lines == [f"wrote 2 images with 4 cells to {tmp_path / 'l/labels'}, 0 pixels lost where cells overlap"]
 
 
 @needs_data

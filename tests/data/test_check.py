@@ -4,15 +4,11 @@ import numpy as np
 import orjson
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from somaseg.annotations.read import inspect_annotations, read_annotations
+from somaseg.annotations.read import inspect_annotations
 from somaseg.annotations.samples import Sample
 from somaseg.annotations.write import write_coco
-from somaseg.cli.main import app
 from somaseg.data.check import check, straight_run
-from somaseg.data.repair import repair
-from somaseg.data.report import check_json
 from somaseg.instances import Instances
 
 SIZE = (60, 80)
@@ -89,60 +85,6 @@ def test_image_files(tmp_path: Path) -> None:
     assert found(tmp_path) == [("unreadable image", None)]
     image.unlink()
     assert found(tmp_path) == [("missing image", None)]
-
-
-def test_numbers(tmp_path: Path) -> None:
-    pieces = block(40, 1, 42, 3) | block(44, 1, 46, 3)
-    corners = block(50, 1, 52, 3) | block(52, 3, 54, 5)
-    masks = [block(0, 0, 10, 10), block(5, 0, 15, 10), block(20, 20, 22, 22), pieces, corners]
-    data = check_json(check(annotated(tmp_path, *masks, labels=[0, 0, 1, 1, 1])), [])
-    assert data["images"][0]["overlapping_share"] == pytest.approx(50 / (150 + 4 + 8 + 8))
-    assert data["images"][0]["in_pieces"] == 1
-    assert data["sum"]["cells"] == {"shsy5y": 2, "astro": 3}
-    assert data["sum"]["area"]["astro"]["p50"] == 8
-    assert data["sum"]["problems"] == {}
-
-
-def test_repair(tmp_path: Path) -> None:
-    ring = block(10, 10, 15, 15) & ~block(12, 12, 13, 14)
-    full = block(10, 10, 15, 15)
-    path = annotated(tmp_path, block(1, 1, 3, 3), np.zeros(SIZE, bool), ring, full, block(1, 1, 3, 3), block(30, 0, 40, 60))
-    file = path / "annotations.json"
-    data = orjson.loads(file.read_bytes())
-    broken = {**data["annotations"][0], "segmentation": {"size": [60, 80], "counts": "0P"}}
-    beyond = {**data["annotations"][0], "segmentation": [[70, 1, 99, 1, 99, 9, 70, 9]], "bbox": [70, 1, 29, 8]}
-    data["annotations"] += [broken, beyond, {**broken, "image_id": 9}, {**data["annotations"][2], "category_id": 9}]
-    file.write_bytes(orjson.dumps(data))
-    result = check(path)
-    samples, changes = repair(result.samples, result.problems)
-    assert [(c.action, c.image, c.index) for c in changes] == [
-        ("dropped: unknown image", None, None),
-        ("dropped: empty", "a", 1),
-        ("holes filled", "a", 2),
-        ("dropped: duplicate", "a", 3),
-        ("dropped: duplicate", "a", 4),
-        ("dropped: unreadable", "a", 6),
-        ("cut off at the border", "a", 7),
-        ("box corrected", "a", 7),
-        ("dropped: unknown class", "a", 8),
-    ]
-    expected = np.stack([block(1, 1, 3, 3), full, block(30, 0, 40, 60), block(1, 70, 9, 80)])
-    np.testing.assert_array_equal(samples[0].instances.to_masks(), expected)
-
-
-def test_command(tmp_path: Path) -> None:
-    ring = block(10, 10, 15, 15) & ~block(12, 12, 13, 14)
-    bad, good = annotated(tmp_path / "bad", ring, ring, block(1, 1, 3, 3)), tmp_path / "good"
-    run = CliRunner().invoke(app, ["data", "check", str(bad), "--fix", str(good), "--json", str(tmp_path / "found.json")])
-    assert run.exit_code == 1
-    for text in ("duplicate mask", "hole", "holes filled", "dropped: duplicate", "astro", "shsy5y"):
-        assert (text in run.output) == (text != "astro")
-    saved = orjson.loads((tmp_path / "found.json").read_bytes())
-    assert saved["sum"]["problems"] == {"hole": 2, "duplicate mask": 1}
-    assert [c["action"] for c in saved["changes"]] == ["holes filled", "dropped: duplicate"]
-    run = CliRunner().invoke(app, ["data", "check", str(good)])
-    assert (run.exit_code, "no problems found" in run.output) == (0, True)
-    assert len(read_annotations(good)[0].instances) == 2
 
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

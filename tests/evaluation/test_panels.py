@@ -1,26 +1,15 @@
 """Pictures of results beside the truth, and the command that makes them."""
 
 from dataclasses import replace
-from pathlib import Path
 
-import imageio.v3 as iio
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from PIL import Image
-from typer.testing import CliRunner
 
-from blobs import BlobSegmenter, blob_image
-from somaseg.annotations.read import read_annotations
-from somaseg.batch import segment
-from somaseg.cli.main import app
 from somaseg.config import PostprocessSettings
 from somaseg.errors import InputError
-from somaseg.evaluation import compare as stage
 from somaseg.evaluation import panels as pictures
-from somaseg.evaluation.matching import compare_cells, match_counts, partners
 from somaseg.instances import Instances, Prediction
 from somaseg.postprocessing.candidates import Candidates
 from somaseg.postprocessing.steps import postprocess, run_steps, trace
@@ -83,18 +72,6 @@ def test_overlapping_truth_is_scored_as_it_is():
 def test_the_threshold_is_strict():
     half = cells((4, 4, 14, 9))
     assert [pictures.judge("half", half, cells(A), iou).hits for iou in (0.49, 0.5)] == [1, 0]
-
-
-@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 30)), max_size=8), st.lists(st.integers(-4, 4), min_size=8, max_size=8))
-def test_partners_are_one_to_one_above_the_threshold_and_as_many_as_are_counted(corners, shifts):
-    truth = cells(*((x, y, x + 12, y + 10) for x, y in corners))
-    pred = cells(*((x + 4 + s, y + 4, x + 16 + s, y + 14) for (x, y), s in zip(corners, shifts, strict=False)))
-    for iou in (0.2, 0.5):
-        found = partners(compare_cells(pred, truth), iou)
-        hits = np.flatnonzero(found >= 0)
-        assert len(hits) == match_counts(pred, truth, (iou,))[0][0]
-        assert len(set(found[hits].tolist())) == len(hits)
-        assert (pred.iou(truth)[hits, found[hits]] > iou).all()
 
 
 def test_scores_give_colours_from_dark_to_bright_the_best_on_top():
@@ -176,84 +153,3 @@ def test_outlines_lie_on_the_cells_and_zoom_enlarges_them():
 def test_a_zoom_outside_the_image_is_refused(part):
     with pytest.raises(InputError, match=r"zoom .* not inside the image of 64 x 48 pixels"):
         pictures.sheet(np.zeros(SIZE, np.float32), pictures.outcome_panels(cells(A), []), None, "", part)
-
-
-@pytest.fixture
-def files(tmp_path) -> Path:
-    """Images, cells of all blobs as the truth, predictions, and results that lack small or unlikely cells."""
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for name, boxes in {"one": (A,), "many": (A, B, C, D), "none": ()}.items():
-        iio.imwrite(folder / f"{name}.png", blob_image(*boxes, size=SIZE))
-    segment.segment_folder([folder], tmp_path / "truth", BlobSegmenter(), PostprocessSettings(min_area={"default": 4}))
-    segment.predict_folder([folder], tmp_path / "saved", BlobSegmenter(warn=True))
-    segment.segment_folder([folder], tmp_path / "cells", BlobSegmenter(), PostprocessSettings(score_thresh={"default": 0.75}))
-    return tmp_path
-
-
-def run(files: Path, *words: str) -> str:
-    base = ["compare", str(files / "truth"), "--images", str(files / "images"), "--out", str(files / "out")]
-    ran = CliRunner().invoke(app, [*base, *words])
-    if ran.exception is not None:
-        raise ran.exception
-    return ran.output
-
-
-def test_the_worst_images_are_drawn_first_and_warnings_shown(files):
-    shown = run(files, str(files / "saved"), str(files / "cells"), "--worst", "2")
-    assert sorted(path.name for path in (files / "out").iterdir()) == ["01_many.png", "02_none.png"]
-    assert "note: saved: many: detections reached their cap of 9" in shown
-    with Image.open(files / "out" / "01_many.png") as picture:
-        assert has_colour(picture.convert("RGB"), "HIT")
-        assert has_colour(picture.convert("RGB"), "PARTLY")
-
-
-def test_chosen_images_by_score_with_steps(files):
-    run(files, str(files / "saved"), "--image", "many", "--steps", "--set", "postprocess.score_thresh=0.75", "--colour", "score")
-    assert sorted(path.name for path in (files / "out").iterdir()) == ["01_many.png", "01_many_steps_saved.png"]
-    with Image.open(files / "out" / "01_many_steps_saved.png") as picture:
-        assert has_colour(picture.convert("RGB"), "MISS")
-
-
-def test_results_are_judged_alike_from_predictions_and_from_cells(files):
-    samples = read_annotations(files / "truth", files / "images")
-    results = stage.read_results([files / "saved", files / "cells"], files / "truth", samples, None, ["postprocess.score_thresh=0.75"])
-    first, *_ = stage.compare(samples, results, files / "out", stage.PictureSettings())
-    assert first.name == "many"
-    assert [(one.name, one.hits, one.false_alarms) for one in first.judged] == [("saved", 2, 0), ("cells", 2, 0)]
-
-
-def test_an_image_that_a_result_lacks_counts_as_empty(files):
-    samples = read_annotations(files / "truth", files / "images")
-    result = stage.Side("some", {"one": samples[[s.name for s in samples].index("one")].instances})
-    found = stage.compare(samples, [result], files / "out", stage.PictureSettings())
-    assert [(image.name, image.judged[0].map_iou) for image in found] == [("many", 0.0), ("none", 1.0), ("one", 1.0)]
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["cells", "--steps"], "steps: found only cells"),
-        (["cells", "--image", "two"], "image 'two': is not in the truth"),
-        (["cells", "--set", "postprocess.nms_iou=0.1"], "cells hold cells, no predictions"),
-        (["cells", "--zoom", "1,2,3"], "zoom: found '1,2,3'"),
-        (["cells", "--iou", "1"], "iou: found 1"),
-        (["gone"], "gone"),
-    ],
-)
-def test_errors_say_what_to_do(files, words, message):
-    with pytest.raises(InputError, match=message):
-        run(files, str(files / words[0]), *words[1:])
-
-
-def test_an_image_of_another_size_is_refused(files):
-    iio.imwrite(files / "images" / "one.png", blob_image(A, size=(50, 64)))
-    with pytest.raises(InputError, match=r"one\.png: is of size \(50, 64\), its annotation of \(48, 64\)"):
-        run(files, str(files / "cells"), "--image", "one")
-
-
-def test_results_of_one_name_go_by_their_paths(files):
-    samples = read_annotations(files / "truth", files / "images")
-    twice = [files / "cells", files / "out" / "cells"]
-    segment.segment_folder([files / "images"], twice[1], BlobSegmenter(), PostprocessSettings())
-    assert [result.name for result in stage.read_results(twice, files / "truth", samples)] == [str(path) for path in twice]

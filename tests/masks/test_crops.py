@@ -116,25 +116,6 @@ def test_compressed_rle_round_trip_agrees_with_the_coco_library(mask):
         np.testing.assert_array_equal(found, crop)
 
 
-def test_outlines_of_a_ring_with_a_pixel_inside():
-    box, crop = mk.crop_from_mask(RING)
-    outlines = outlines_from_crop(crop, box)
-    assert len(outlines) == 3
-    outer = max(outlines, key=np.ptp)
-    assert (outer.min(), outer.max()) == (0.5, 5.5)
-    back_box, back = crop_from_outlines(outlines, RING.shape)
-    assert back_box == box
-    np.testing.assert_array_equal(back, crop)
-
-
-@given(MASKS)
-def test_outlines_round_trip(mask):
-    box, crop = mk.crop_from_mask(mask)
-    back_box, back = crop_from_outlines(outlines_from_crop(crop, box), mask.shape)
-    assert back_box == box
-    np.testing.assert_array_equal(back, crop)
-
-
 def test_label_image_gives_shared_pixels_to_the_first_and_counts_the_loss():
     stack = [draw("##.. ##.."), draw(".##. .##."), draw("##.. ##..")]
     labels, lost = mk.label_image(*crops(stack), (2, 4))

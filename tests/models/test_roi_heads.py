@@ -7,38 +7,13 @@ from torch.nn import functional
 
 from drawing import draw
 from hard_crops import CROPS
+from small_heads import SIZE, STRIDES, constant_predictors, heads, random_boxes, random_levels
 from somaseg.config import HeadSettings
 from somaseg.models import boxes as bx
 from somaseg.models import roi_heads
 from somaseg.models.pooling import Planes
-from somaseg.models.roi_heads import STAGE_WEIGHTS, Boxes, RoiHeads, mean_over_processes, weighted_sum
-from tiny import HEADS, target
-
-STRIDES, SIZE = (4, 8, 16), (64, 64)
-
-
-def heads(**changes):
-    torch.manual_seed(0)
-    return RoiHeads(HEADS.model_copy(update=changes), 8, STRIDES, 2)
-
-
-def random_levels(images=1, seed=0):
-    random = torch.Generator().manual_seed(seed)
-    return [torch.randn(images, 8, 64 // s, 64 // s, generator=random).requires_grad_() for s in STRIDES]
-
-
-def random_boxes(count, seed=0):
-    corners = torch.rand(count, 2, 2, generator=torch.Generator().manual_seed(seed)).sort(dim=1).values
-    return corners.view(count, 4) * 60 + torch.tensor([0.0, 0, 4, 4])
-
-
-def constant_predictors(head, logits, deltas):
-    """Make stage s predict the same logits and deltas for every box."""
-    for predictor, logit, delta in zip(head.box_predictor, logits, deltas, strict=True):
-        for layer, value in ((predictor.cls_score, logit), (predictor.bbox_pred, delta)):
-            torch.nn.init.zeros_(layer.weight)
-            layer.bias.data = torch.tensor(value)
-    return head
+from somaseg.models.roi_heads import STAGE_WEIGHTS, Boxes, mean_over_processes, weighted_sum
+from tiny import target
 
 
 @pytest.mark.parametrize(("side", "level"), [(1, 0), (31.9, 0), (32, 1), (63.9, 1), (64, 2), (128, 2), (0, 0)])

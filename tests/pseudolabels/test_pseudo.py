@@ -20,7 +20,6 @@ from somaseg.cli.main import app
 from somaseg.config import PseudoRunSettings
 from somaseg.errors import InputError
 from somaseg.instances import Instances
-from somaseg.pseudolabels.groups import groups_beside
 from somaseg.pseudolabels.pseudo import label_folder
 
 A, B, C, SMALL = (4, 4, 12, 14), (20, 20, 34, 28), (40, 30, 50, 46), (50, 4, 53, 7)
@@ -49,21 +48,6 @@ def sample(folder: Path, name: str, image: np.ndarray, group: str | None = None)
     folder.mkdir(exist_ok=True)
     iio.imwrite(folder / f"{name}.png", image)
     return Sample(folder / f"{name}.png", Instances.empty(image.shape[:2], ("round", "long")), name, group)
-
-
-def test_an_image_of_an_annotated_field_has_its_group(tmp_path):
-    old = tmp_path / "old"
-    annotated = [sample(old, "a", texture(1), "7"), sample(old, "b", texture(2), "7"), sample(old, "c", texture(3), "8")]
-    annotated += [sample(old, "d", texture(4)), sample(old, "e", texture(5), "9"), sample(old, "f", texture(5, (3, 3)), "10")]
-    images = {"a": texture(1, (9, -14), 5), "x": texture(2, (0, 8), 6), "y": texture(6), "z": texture(6, (8, 8), 1), "lone": texture(7)}
-    images |= {"near_d": texture(4, (5, 5), 2), "near_e": texture(5, (-6, 2), 3)}
-    new = [sample(tmp_path / "new", name, image) for name, image in images.items()]
-    groups = groups_beside(new, annotated)
-    assert groups.of == {"a": "7", "x": "7", "y": "y", "z": "y", "lone": "lone"}
-    assert groups.left_out == {
-        "near_d": "shows the field of the annotated image d, which has no group",
-        "near_e": "shows the field of several groups: 10, 9",
-    }
 
 
 @pytest.fixture

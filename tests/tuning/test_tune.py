@@ -17,12 +17,9 @@ from somaseg.batch.saved_runs import read_runs
 from somaseg.cli.main import app
 from somaseg.config import EvaluationSettings, PostprocessSettings, SegmentSettings, TtaSettings, TuneRunSettings
 from somaseg.errors import InputError
-from somaseg.evaluation.map_iou import present_weights, summarise
 from somaseg.instances import Instances
-from somaseg.tuning.cross_fitting import Tuning, TuningResult, image_weights, tune
-from somaseg.tuning.report import response_figure, verdict
-from somaseg.tuning.search import Studies
-from somaseg.tuning.thresholds import with_values
+from somaseg.tuning.cross_fitting import TuningResult
+from somaseg.tuning.report import verdict
 from somaseg.tuning.trials import Case
 from somaseg.tuning.tune import TuneRequest, read_cases, tune_runs
 
@@ -76,30 +73,6 @@ def command(*words):
     return CliRunner().invoke(app, [*map(str, words)])
 
 
-def test_each_fold_is_scored_with_thresholds_chosen_without_it():
-    tuning = Tuning(cases(), np.arange(COUNT) // 2 % 3, BAD_START, trials=12, seed=0)
-    tuned, found = tune(tuning, Studies(None, {}), processes=1)
-    assert len(tuned.by_fold) == 3
-    # Other truth on a fold changes nothing of what is chosen without it.
-    swapped = [replace(case, truth=case.truth[:1]) if fold == 1 else case for case, fold in zip(tuning.cases, tuning.folds, strict=True)]
-    other, _ = tune(replace(tuning, cases=swapped), Studies(None, {}), processes=1)
-    assert other.by_fold[1] == tuned.by_fold[1]
-    assert other.by_fold[0] != tuned.by_fold[0]
-    assert other.cross_fitted.overall.value != tuned.cross_fitted.overall.value
-    assert tuned.gain.overall.value == pytest.approx(tuned.cross_fitted.overall.value - tuned.start.overall.value)
-    assert found.chosen.score >= found.trials[0].score == pytest.approx(tuned.start.overall.value)
-    assert found.settings.postprocess.score_thresh.keys() == {"default", *CLASSES}
-
-
-@pytest.mark.parametrize("mix", [{}, {"astro": 131, "cort": 320, "shsy5y": 155}])
-@pytest.mark.parametrize("types", [["astro", "cort", "cort", "shsy5y"], ["cort", "astro", "cort"]])
-def test_what_is_maximised_is_what_is_reported(types, mix):
-    table = np.random.default_rng(0).random((len(types), 10))
-    score = summarise(table, types, present_weights(mix, types))
-    assert image_weights(types, mix) @ table.mean(axis=1) == pytest.approx(score.headline.value)
-    assert (score.headline == score.overall) == (not mix)  # no name of a class is weighed unasked
-
-
 def test_the_proportions_of_the_cell_types_are_a_setting(folder):
     words = ("tune", folder / "a", "--truth", folder / "truth.json", "--trials", 2, "--processes", 1, "--out", folder / "mixed.yaml")
     result = command(*words, "--set", "evaluation.type_weights={small: 1, large: 3}")
@@ -143,13 +116,6 @@ def test_a_gain_inside_the_noise_is_said_and_not_written(folder):
     assert files[0].read_text().startswith("# somaseg tune: thresholds chosen on all images.\n# map_iou of 12")
 
 
-def test_few_images_are_no_proof():
-    tuned, _ = tune(Tuning(cases()[:4], np.array([0, 0, 1, 1]), BAD_START, 6, 0), Studies(None, {}), processes=1)
-    assert tuned.gain.overall.low > 0
-    assert not tuned.is_sure
-    assert "too few images to tell a gain from noise: give 10 or more" in verdict(tuned)
-
-
 def test_several_models_are_tuned_with_their_fusion(folder):
     out = folder / "fused.yaml"
     words = ("--truth", folder / "truth.json", "--out", out, "--trials", 8, "--processes", 1, "--force")
@@ -191,20 +157,3 @@ def test_what_does_not_fit_is_refused(folder, tmp_path):
     (folder / "a" / "i3.npz").write_bytes(b"damaged")
     with pytest.raises(InputError, match=r"i3\.npz: is no prediction"):
         run(folder)
-
-
-def test_the_picture_has_a_panel_a_threshold():
-    _, found = tune(Tuning(cases(), np.arange(COUNT) % 2, BAD_START, 6, 0), Studies(None, {}), processes=1)
-    written = with_values(BAD_START, found.tuned, found.chosen.values | {"postprocess.score_thresh.small": 0.5})
-    figure = response_figure(found, written)
-    shown = [axes for axes in figure.axes if axes.get_visible()]
-    assert [axes.get_xlabel() for axes in shown] == ["nms_iou", "max_covered", *("score_thresh", "mask_thresh", "min_area") * 2]
-    trials, best, start, chosen, held = shown[2].lines
-    assert trials.get_xdata().tolist() == [trial.values["postprocess.score_thresh.small"] for trial in found.trials]
-    assert trials.get_ydata().tolist() == [trial.by_class["small"] for trial in found.trials]
-    assert max(best.get_ydata()) == max(trials.get_ydata())
-    assert start.get_xdata() == [0.85, 0.85]
-    assert chosen.get_xdata() == [found.chosen.values["postprocess.score_thresh.small"]] * 2
-    held_by_panel = [axes.lines[4].get_xdata()[0] for axes in shown]
-    assert (held.get_xdata()[0], held.get_label()) == (0.5, "in the settings file")
-    assert held_by_panel == pytest.approx([threshold.value_in(written) for threshold in found.tuned])

@@ -1,0 +1,57 @@
+"""A repaired copy of annotations, and what changed."""
+
+from pathlib import Path
+
+import numpy as np
+import orjson
+from PIL import Image
+
+from somaseg.annotations.samples import Sample
+from somaseg.annotations.write import write_coco
+from somaseg.data.check import check
+from somaseg.data.repair import repair
+from somaseg.instances import Instances
+
+SIZE = (60, 80)
+
+
+def block(y0: int, x0: int, y1: int, x1: int) -> np.ndarray:
+    mask = np.zeros(SIZE, bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def annotated(folder: Path, *masks: np.ndarray, labels: list[int] | None = None) -> Path:
+    stack = np.stack(masks) if masks else np.zeros((0, *SIZE), bool)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    Image.new("L", SIZE[::-1]).save(folder / "images/a.png")
+    sample = Sample(folder / "images/a.png", Instances.from_masks(stack, ("shsy5y", "astro"), labels), "a")
+    write_coco([sample], folder / "annotations.json")
+    return folder
+
+
+def test_repair(tmp_path: Path) -> None:
+    ring = block(10, 10, 15, 15) & ~block(12, 12, 13, 14)
+    full = block(10, 10, 15, 15)
+    path = annotated(tmp_path, block(1, 1, 3, 3), np.zeros(SIZE, bool), ring, full, block(1, 1, 3, 3), block(30, 0, 40, 60))
+    file = path / "annotations.json"
+    data = orjson.loads(file.read_bytes())
+    broken = {**data["annotations"][0], "segmentation": {"size": [60, 80], "counts": "0P"}}
+    beyond = {**data["annotations"][0], "segmentation": [[70, 1, 99, 1, 99, 9, 70, 9]], "bbox": [70, 1, 29, 8]}
+    data["annotations"] += [broken, beyond, {**broken, "image_id": 9}, {**data["annotations"][2], "category_id": 9}]
+    file.write_bytes(orjson.dumps(data))
+    result = check(path)
+    samples, changes = repair(result.samples, result.problems)
+    assert [(c.action, c.image, c.index) for c in changes] == [
+        ("dropped: unknown image", None, None),
+        ("dropped: empty", "a", 1),
+        ("holes filled", "a", 2),
+        ("dropped: duplicate", "a", 3),
+        ("dropped: duplicate", "a", 4),
+        ("dropped: unreadable", "a", 6),
+        ("cut off at the border", "a", 7),
+        ("box corrected", "a", 7),
+        ("dropped: unknown class", "a", 8),
+    ]
+    expected = np.stack([block(1, 1, 3, 3), full, block(30, 0, 40, 60), block(1, 70, 9, 80)])
+    np.testing.assert_array_equal(samples[0].instances.to_masks(), expected)
