@@ -1,5 +1,6 @@
 import hashlib
 import json
+import stat
 
 import pytest
 import torch
@@ -129,3 +130,41 @@ def test_settings_of_another_version(saved, change):
     save_file(load_file(path), path, metadata)
     with pytest.raises(InputError, match=r"tiny\.safetensors: its settings are not those of this version"):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": {"fpn_width": 10**7}}, "pyramid width: 16 in the file, 10000000 in the settings"),
+        ({"heads": {"box_fc_width": 10**8}}, "box layer width: 32 in the file"),
+        ({"heads": {"mask_convs": 10**6}}, "mask convolutions: 1 in the file"),
+        ({"heads": {"box_convs": 10**6}}, "box convolutions: none in the file"),
+        ({"rpn": {"ratios": [1.0] * 10**5}}, "anchors at a place: 1 in the file"),
+        ({"backbone": {"trunk": {"kind": "resnext", "blocks": [10**6] * 4}}}, "blocks: none in the file"),
+        ({"backbone": {"trunk": {"kind": "timm", "name": "convnext_xxlarge"}}}, r"convnext_xxlarge has 8\d+ weights"),
+        ({"backbone": {"trunk": {"kind": "timm", "name": "nothing"}}}, "timm has no 'nothing'"),
+    ],
+)
+def test_settings_of_a_giant_network_are_refused_before_it_is_built(saved, changes, message):
+    _, path = saved
+    tensors, about = load_file(path), json.loads(header(path)["somaseg"])
+    for part, values in changes.items():
+        about["config"]["model"][part] |= values
+    save_file(tensors, path, metadata={"somaseg": json.dumps(about)})
+    with pytest.raises(InputError, match=message):
+        load_checkpoint(path)
+
+
+def test_tensors_that_are_no_floats_are_refused(saved):
+    _, path = saved
+    about = header(path)
+    save_file({name: tensor.int() for name, tensor in load_file(path).items()}, path, metadata=about)
+    with pytest.raises(InputError, match="holds tensors of I32, expected floats"):
+        load_checkpoint(path)
+
+
+def test_a_file_gets_the_mode_of_the_umask(saved):
+    _, path = saved
+    plain = path.with_name("plain")
+    plain.touch()
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)

@@ -9,7 +9,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from somaseg.checkpoints.architecture import architecture
+from somaseg.checkpoints.architecture import architecture, shapes_of
 from somaseg.checkpoints.checkpoint import load_checkpoint
 from somaseg.checkpoints.convert import TRUNK, convert, our_name, read_architecture
 from somaseg.config import Config, load_settings
@@ -116,7 +116,7 @@ def test_converted_weights_find_what_detectron2_finds(tmp_path, golden, weights,
     np.testing.assert_allclose(found.scores, scores[pairs], atol=2e-3)
     # From Detectron2's own features on there is nothing that enlarges them.
     levels = [golden[f"features/p{level}"] for level in range(2, 7)]
-    segmenter._model.features = lambda images: (levels, [image.shape])
+    segmenter._models[0].features = lambda images: (levels, [image.shape])
     with pytest.warns(UserWarning, match="cap of 100"):
         found = segmenter.predict(image)
     np.testing.assert_allclose(found.boxes, boxes, atol=1e-2)
@@ -262,7 +262,7 @@ def test_plain_convolutions_become_deformable_ones_at_rest(tmp_path, weights):
 
 
 def test_what_the_tensors_tell(weights):
-    assert architecture(weights) == {
+    assert architecture(shapes_of(weights)) == {
         "input channels": 3,
         "stem width": 16,
         "blocks": [3, 4, 6, 3],

@@ -64,6 +64,14 @@ def test_weights_that_do_not_fit_are_found_by_the_first_image(tmp_path):
         deferred.predict(IMAGE)
 
 
+def test_weights_that_are_no_numbers_are_found_by_the_first_image(tmp_path):
+    model = CascadeMaskRCNN(TINY)
+    torch.nn.init.constant_(model.roi_heads.mask_head.predictor.bias, float("nan"))
+    save_checkpoint(tmp_path / "nan.safetensors", model, Config(model=TINY), {})
+    with pytest.raises(WeightsError, match=r"nan\.safetensors: .*predictor\.bias holds values that are not finite"):
+        DeferredSegmenter([tmp_path / "nan.safetensors"]).predict(IMAGE)
+
+
 def test_weights_that_are_not_there_or_changed_are_found_at_once(tmp_path, weights):
     with pytest.raises(InputError, match="no such weights"):
         DeferredSegmenter([tmp_path / "gone.safetensors"])

@@ -5,17 +5,23 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from somaseg.config import ModelSettings, ResNeXtSettings
+
 TRUNK = "backbone.bottom_up."
 STAGES = ("res2", "res3", "res4", "res5")
 DEFORMABLE = {18: "plain", 27: "modulated"}  # channels of the offsets: two of each of nine taps, and a strength
 
 
-def architecture(tensors: Mapping[str, Tensor]) -> dict[str, object]:
-    """Its parts in words, as far as tensors show them; a part that is not there has no word.
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def architecture(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, object]:
+    """Its parts in words, as far as the shapes of tensors show them; a part that is not there has no word.
 
     The number of classes is not among them, since class layers can be adapted.
     """
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     facts: dict[str, object] = {}
 
     def note(fact: str, name: str, axis: int) -> None:
@@ -52,6 +58,27 @@ def architecture(tensors: Mapping[str, Tensor]) -> dict[str, object]:
     note("box deltas", "roi_heads.box_predictor.0.bbox_pred.weight", 0)
     note("mask width", "roi_heads.mask_head.mask_fcn1.weight", 0)
     return facts
+
+
+def described(settings: ModelSettings) -> dict[str, object]:
+    """The same of settings: what `architecture` finds in a file that they describe."""
+    trunk, backbone, heads = settings.backbone.trunk, settings.backbone, settings.heads
+    facts: dict[str, object] = {
+        "pyramid width": backbone.fpn_width,
+        "pyramid levels": len(backbone.strides),
+        "anchors at a place": len(settings.rpn.sizes[0]) * len(settings.rpn.ratios),
+        "box stages": len(heads.ious),
+        "box convolutions": heads.box_convs,
+        "box convolution width": heads.box_convs and heads.box_conv_width,
+        "box layers": heads.box_fcs,
+        "box layer width": heads.box_fcs and heads.box_fc_width,
+        "mask convolutions": heads.mask_convs,
+        "mask width": heads.mask_convs and heads.mask_width,
+    }
+    if isinstance(trunk, ResNeXtSettings):
+        facts |= {"blocks": list(trunk.blocks), "stem width": trunk.stem_width, "output width": trunk.out_width}
+        facts |= {"width of a group": trunk.group_width, "bottleneck width": trunk.groups * trunk.group_width}
+    return {fact: value for fact, value in facts.items() if value}
 
 
 def differences(found: Mapping[str, object], expected: Mapping[str, object]) -> list[str]:

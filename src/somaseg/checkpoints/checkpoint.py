@@ -1,6 +1,7 @@
 """Weights as safetensors with their settings inside, so that one file is a whole model."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,13 +11,16 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from somaseg.checkpoints.header import read_header
-from somaseg.config import Config
+from somaseg.checkpoints.architecture import TRUNK, architecture, described
+from somaseg.checkpoints.header import CheckpointHeader, read_header
+from somaseg.config import Config, TimmSettings
 from somaseg.errors import InputError
 from somaseg.files import file_sha256, whole
+from somaseg.models.backbone import PACKAGED_WEIGHTS, count_weights
 from somaseg.models.cascade import CascadeMaskRCNN
 
 Precision = Literal["half", "float"]
+FLOATS = {"F16", "F32", "F64", "BF16"}  # as safetensors calls them
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read what `save_checkpoint` wrote.
 
     Raises:
-        InputError: when the file is missing or cut off, or is no somaseg model, or its tensors do not fit its settings.
+        InputError: when the file is missing or cut off, or is no somaseg model, or its tensors do not fit its settings or are no
+            finite numbers.
     """
     header = read_header(path)
+    _check_before_building(path, header)
     model = CascadeMaskRCNN(header.config.model)
     own = model.state_dict()
     wrong = sorted(
@@ -75,3 +81,24 @@ def load_checkpoint(path: Path) -> Checkpoint:
         for name, tensor in own.items():
             tensor.copy_(file.get_tensor(name))  # one by one, so that no second copy of a large model is ever whole
     return Checkpoint(model.eval(), header.config, file_sha256(path), header.provenance)
+
+
+def _check_before_building(path: Path, header: CheckpointHeader) -> None:
+    """Raise InputError when the settings describe another network than the file holds, which may be one of any size."""
+    if other := sorted(set(header.types) - FLOATS):
+        raise InputError(f"{path}: holds tensors of {', '.join(other)}, expected floats: use the file as `somaseg train` wrote it")
+    found = architecture(header.shapes)
+    for fact, value in described(header.config.model).items():
+        if found.get(fact) != value:
+            raise InputError(
+                f"{path}: tensors do not fit the model of its settings: {fact}: {found.get(fact, 'none')} in the file, {value} in the "
+                "settings: use the file as it was written"
+            )
+    trunk = header.config.model.backbone.trunk
+    if isinstance(trunk, TimmSettings) and trunk.name not in PACKAGED_WEIGHTS:
+        stored = sum(math.prod(shape) for name, shape in header.shapes.items() if name.startswith(TRUNK))
+        if (weights := count_weights(trunk.name)) > 2 * stored + 1000:
+            raise InputError(
+                f"{path}: tensors do not fit the model of its settings: {trunk.name} has {weights} weights, the file {stored} for it: "
+                "use the file as it was written"
+            )

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from somaseg.checkpoints.architecture import architecture, differences
+from somaseg.checkpoints.architecture import architecture, differences, shapes_of
 from somaseg.checkpoints.checkpoint import Precision, save_checkpoint
 from somaseg.checkpoints.class_heads import MASKS, SCORES, adapt_classes, class_count
 from somaseg.checkpoints.foreign import ForeignWeights, read_foreign
@@ -175,7 +175,7 @@ def fit(
         raise InputError(
             f"{source}: none of its tensors is the model's: found {_few(sorted(foreign.tensors))}, expected {_few(sorted(own))}"
         )
-    wrong = differences(architecture(named), architecture(own))
+    wrong = differences(architecture(shapes_of(named)), architecture(shapes_of(own)))
     if wrong:
         raise InputError(
             f"{source}: holds another architecture than {architecture_name}: {'; '.join(wrong)}: give its settings with --architecture"

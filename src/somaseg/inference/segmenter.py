@@ -80,8 +80,11 @@ def load_whole(path: Path) -> Checkpoint:
     """A checkpoint whose hash is the one in SHA256SUMS beside it, if it stands there.
 
     Raises:
-        InputError: when it cannot be read, or has another hash.
+        InputError: when it cannot be read, has another hash, or holds what is no number.
     """
     checkpoint = load_checkpoint(path)
     check_hash(path, checkpoint.sha256)
+    bad = next((name for name, tensor in checkpoint.model.state_dict().items() if not torch.isfinite(tensor).all()), None)
+    if bad is not None:
+        raise InputError(f"{path}: {bad} holds values that are not finite, and would find no cell: take weights of an earlier step")
     return checkpoint

@@ -37,8 +37,7 @@ class TimmTrunk(nn.Module):
 
     def __init__(self, settings: TimmSettings, strides: tuple[int, ...], inputs: int, pretrained: bool) -> None:
         super().__init__()
-        if not timm.is_model(settings.name):
-            raise InputError(f"model.backbone.trunk.name: timm has no {settings.name!r}: choose one of timm.list_models()")
+        _check_name(settings.name)
         net = timm.create_model(settings.name, features_only=True, pretrained=False, in_chans=3)
         if pretrained:
             _load_packaged(net, settings.name)
@@ -131,6 +130,22 @@ class Backbone(nn.Module):
         if self.extra_level:
             levels.append(functional.max_pool2d(levels[-1], kernel_size=1, stride=2))
         return levels
+
+
+def count_weights(name: str) -> int:
+    """How many weights a timm network has, found without making any.
+
+    Raises:
+        InputError: when timm has no such network.
+    """
+    _check_name(name)
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in timm.create_model(name, features_only=True, pretrained=False).parameters())
+
+
+def _check_name(name: str) -> None:
+    if not timm.is_model(name):
+        raise InputError(f"model.backbone.trunk.name: timm has no {name!r}: choose one of timm.list_models()")
 
 
 def _load_packaged(net: nn.Module, name: str) -> None:
