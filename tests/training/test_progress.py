@@ -12,7 +12,7 @@ from rich.console import Console
 pytest.importorskip("pytorch_lightning", reason="needs somaseg[train]")
 
 from somaseg.training import progress
-from somaseg.training.progress import RunProgress, quiet
+from somaseg.training.progress import RunProgress, passes_on_interrupts, quiet
 
 
 def shown(tmp_path: Path, terminal: bool) -> tuple[RunProgress, io.StringIO]:
@@ -69,7 +69,7 @@ def test_other_processes_show_nothing(tmp_path: Path) -> None:
     assert text.getvalue() == ""
 
 
-def test_a_stopped_run_says_how_it_goes_on(tmp_path: Path) -> None:
+def test_a_run_that_is_broken_off_says_what_it_goes_on_from(tmp_path: Path) -> None:
     bar, text = shown(tmp_path, False)
     trainer = SimpleNamespace(global_step=3)
     bar.on_exception(trainer, None, ValueError())
@@ -78,8 +78,8 @@ def test_a_stopped_run_says_how_it_goes_on(tmp_path: Path) -> None:
     (tmp_path / "last.ckpt").touch()
     bar.on_exception(trainer, None, KeyboardInterrupt())
     assert text.getvalue().split("\n")[:2] == [
-        "stopped at step 3 of 4: the same command begins anew, as no checkpoint was written yet",
-        f"stopped at step 3 of 4: the same command goes on from {tmp_path / 'last.ckpt'}",
+        "broken off at step 3 of 4: there is no checkpoint yet, so it will begin anew",
+        f"broken off at step 3 of 4: the last checkpoint is {tmp_path / 'last.ckpt'}",
     ]
 
 
@@ -93,3 +93,9 @@ def test_lightning_is_quiet_meanwhile() -> None:
     with pytest.raises(ValueError, match="passed on"), quiet():
         raise ValueError("passed on")
     assert logger.level == before
+
+
+@pytest.mark.parametrize(("interrupted", "kind"), [(True, KeyboardInterrupt), (False, SystemExit)])
+def test_a_ctrl_c_reaches_the_caller(interrupted: bool, kind: type[BaseException]) -> None:
+    with pytest.raises(kind), passes_on_interrupts(SimpleNamespace(interrupted=interrupted)):
+        raise SystemExit(1)

@@ -39,6 +39,17 @@ def quiet() -> Iterator[None]:
                 logger.setLevel(level)
 
 
+@contextmanager
+def passes_on_interrupts(trainer: pl.Trainer) -> Iterator[None]:
+    """Let a Ctrl-C reach the caller as such: Lightning ends the process in its place."""
+    try:
+        yield
+    except SystemExit:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
+
+
 class RunProgress(ProgressBar):
     """The steps of a run as one bar, which also tells of validations; warnings and lines appear above it.
 
@@ -103,11 +114,11 @@ class RunProgress(ProgressBar):
         self._show(trainer, f"validating, image {batch_idx + 1}")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Take the bar away; when a person stopped the run, say how it goes on."""
+        """Take the bar away; when a person broke the run off, say what there is to go on from."""
         self._bar.stop()
         if isinstance(exception, KeyboardInterrupt) and self._enabled:
-            goes_on = f"goes on from {self.resume}" if self.resume.exists() else "begins anew, as no checkpoint was written yet"
-            self.print(f"stopped at step {trainer.global_step} of {self.steps}: the same command {goes_on}")
+            last = f"the last checkpoint is {self.resume}" if self.resume.exists() else "there is no checkpoint yet, so it will begin anew"
+            self.print(f"broken off at step {trainer.global_step} of {self.steps}: {last}")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Take the bar away."""

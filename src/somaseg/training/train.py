@@ -30,7 +30,7 @@ except ImportError:
     raise MissingExtraError("pytorch-lightning", "train") from None
 from somaseg.training.held_out import read_split
 from somaseg.training.module import DetectorModule, SaveBest, initial_model, moving_average
-from somaseg.training.progress import RunProgress, quiet
+from somaseg.training.progress import RunProgress, passes_on_interrupts, quiet
 
 RESUME = "last.ckpt"
 """What a run goes on from."""
@@ -68,9 +68,10 @@ def fit(config: Config, data: Sequence[Path], run: Path) -> Path:
         module = DetectorModule(config, model, run, chosen)
         validation: DataLoader[int] = DataLoader(range(len(chosen)), batch_size=None)  # type: ignore[arg-type]
         ckpt_path = str(resume) if resume.exists() else None
-        trainer.fit(module, _loader(crops, config, start), validation, ckpt_path=ckpt_path, weights_only=True)
-        if cfg.steps % _interval(config):
-            trainer.validate(module, validation, verbose=False)  # so that the last weights are scored and saved too
+        with passes_on_interrupts(trainer):
+            trainer.fit(module, _loader(crops, config, start), validation, ckpt_path=ckpt_path, weights_only=True)
+            if cfg.steps % _interval(config):
+                trainer.validate(module, validation, verbose=False)  # so that the last weights are scored and saved too
     return run / "best.safetensors"
 
 
