@@ -9,7 +9,6 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from somaseg.checkpoints.architecture import architecture, shapes_of
 from somaseg.checkpoints.checkpoint import load_checkpoint
 from somaseg.checkpoints.convert import TRUNK, convert, our_name, read_architecture
 from somaseg.config import Config, load_settings
@@ -259,30 +258,6 @@ def test_plain_convolutions_become_deformable_ones_at_rest(tmp_path, weights):
     assert conversion.notes()[1:] == ["deformable convolutions start as plain ones, since the file has no offsets"]
     own = load_checkpoint(out).model.state_dict()
     assert all(not own[name].any() for name in conversion.missing)
-
-
-def test_what_the_tensors_tell(weights):
-    assert architecture(shapes_of(weights)) == {
-        "input channels": 3,
-        "stem width": 16,
-        "blocks": [3, 4, 6, 3],
-        "bottleneck width": 8,
-        "width of a group": 2,
-        "output width": 32,
-        "deformable": ["none", "plain", "plain", "plain"],
-        "pyramid width": 32,
-        "anchors at a place": 3,
-        "pyramid levels": 4,
-        "box stages": 3,
-        "box convolutions": 2,
-        "box layers": 1,
-        "mask convolutions": 2,
-        "box convolution width": 32,
-        "box layer width": 64,
-        "box deltas": 4,
-        "mask width": 32,
-    }
-    assert architecture({}) == {}
 
 
 def test_all_names_as_json(tmp_path, weights):

@@ -144,10 +144,3 @@ def test_images_of_two_sizes_and_grids_of_two_sides_are_refused():
     fine: NDArray[np.float64] = np.ones((1, 8, 8))
     with pytest.raises(InputError, match=r"sides of \[4, 8\] cells"):
         fuse([random_prediction(0), predicted([[0, 0, 9, 9]], [1.0], probs=fine)], FuseSettings(), BARE)
-
-
-def test_settings_refuse_pasting_after_fusion():
-    with pytest.raises(ValueError, match="paste cannot follow fusion"):
-        FuseSettings(final_steps=("paste", "min_area"))
-    with pytest.raises(ValueError, match="paste is missing"):
-        FuseSettings(member_steps=("vote",))
