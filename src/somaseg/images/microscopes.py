@@ -6,14 +6,17 @@ is ours was tried, on a stand-in for bioio.
 """
 
 import importlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from somaseg.errors import InputError, MissingExtraError
+from somaseg.images.decoders.units import square
+from somaseg.images.frame import Frame, Meaning
+from somaseg.images.limits import check_planes, check_size
 
 PLUGINS = {".czi": "bioio_czi", ".lif": "bioio_lif", ".nd2": "bioio_nd2"}
 MICROSCOPE_SUFFIXES = tuple(PLUGINS)
@@ -21,21 +24,22 @@ MICROSCOPE_SUFFIXES = tuple(PLUGINS)
 # bioio-czi 3.0.1 gives the first colour three times. bioio-nd2 reads plane by plane as it is and has no such option.
 PLANE_AXES = {".czi": {"chunk_dims": "YXSA"}, ".lif": {"chunk_dims": "YXS"}, ".nd2": {}}
 NO_EDGE = {".nd2": 1.0}  # µm, what bioio-nd2 says of a file without calibration
-MAX_CHANNELS = 4
 
 
-def read_planes(path: Path) -> Iterator[tuple[int | None, NDArray[Any], float | None]]:
-    """Planes of a microscope file: number, pixels, and edge of a pixel in µm.
+def microscope_frames(path: Path, suffix: str) -> Iterator[Frame]:
+    """Frames of a microscope file.
 
-    Each depth of each time point is a plane; scenes (positions) follow one another, and tiles are stitched as bioio does it. The
-    number counts from 0 through the whole file and is None where the file holds one plane. Pixels are (H, W), or (H, W, C) with the
-    channels or colours of the plane. The edge is None where the file does not tell it.
+    Each depth of each time point is a frame; scenes (positions) follow one another, and tiles are stitched as bioio does it. The
+    page counts from 0 through the whole file and is None where the file holds one frame.
+
+    Args:
+        path: the file.
+        suffix: one of `MICROSCOPE_SUFFIXES`, which says which plugin of bioio reads it.
 
     Raises:
         MissingExtraError: when the extra `bioio` is not installed.
-        InputError: naming the file, when it cannot be read, holds no image, or has more than four channels or further axes.
+        InputError: naming the file, when it cannot be read, holds no image, or has further axes.
     """
-    suffix = path.suffix.lower()
     plugin = PLUGINS[suffix]
     try:
         bio_image = importlib.import_module("bioio").BioImage
@@ -43,7 +47,7 @@ def read_planes(path: Path) -> Iterator[tuple[int | None, NDArray[Any], float | 
     except ImportError as error:
         raise MissingExtraError(plugin.replace("_", "-"), "bioio") from error
     try:
-        yield from _planes(path, bio_image(path, reader=reader, **PLANE_AXES[suffix]))
+        yield from _frames(path, suffix, bio_image(path, reader=reader, **PLANE_AXES[suffix]))
     except (InputError, MemoryError):
         raise
     except Exception as error:  # the libraries behind bioio raise what they like on a damaged file, without a common base
@@ -53,8 +57,8 @@ def read_planes(path: Path) -> Iterator[tuple[int | None, NDArray[Any], float | 
         ) from error
 
 
-def _planes(path: Path, image: Any) -> Iterator[tuple[int | None, NDArray[Any], float | None]]:
-    """Planes of an opened `bioio.BioImage`."""
+def _frames(path: Path, suffix: str, image: Any) -> Iterator[Frame]:
+    """Frames of an opened `bioio.BioImage`."""
     if not image.scenes:
         raise InputError(f"{path}: holds no image: check the file")
     number = 0
@@ -62,29 +66,35 @@ def _planes(path: Path, image: Any) -> Iterator[tuple[int | None, NDArray[Any], 
         image.set_scene(scene)
         _check_axes(path, name, image)
         order = "YXCS" if "S" in image.dims.order else "YXC"
-        steps = {axis: n for axis, n in zip(image.dims.order, image.dims.shape, strict=True) if axis not in order}
-        places = list(np.ndindex(*steps.values()))
-        single = len(places) == len(image.scenes) == 1
-        edge = image.physical_pixel_sizes.X
-        pixel_size = float(edge) if edge and edge > 0 and edge != NO_EDGE.get(path.suffix.lower()) else None
-        for place in places:
+        sizes = dict(zip(image.dims.order, image.dims.shape, strict=True))
+        steps = {axis: n for axis, n in sizes.items() if axis not in order}
+        check_planes(path, math.prod(steps.values()), "description")
+        # The type of the pixels is known only after reading; 8 bytes is the widest.
+        check_size(path, sizes["X"], sizes["Y"], 8 * sizes.get("C", 1) * sizes.get("S", 1))
+        single = math.prod(steps.values()) == len(image.scenes) == 1
+        size, warnings = square(*(_edge(edge, suffix) for edge in (image.physical_pixel_sizes.X, image.physical_pixel_sizes.Y)))
+        names = tuple(map(str, getattr(image, "channel_names", None) or ()))
+        for place in np.ndindex(*steps.values()):
             plane = image.get_image_dask_data(order, **dict(zip(steps, place, strict=True)))
             array = np.asarray(plane.compute(scheduler="synchronous"))  # a single read, which threads would not speed up
             array = array.reshape(*array.shape[:2], -1)
-            yield None if single else number, array[..., 0] if array.shape[2] == 1 else array, pixel_size
+            channels = array.shape[2]
+            array = array[..., 0] if channels == 1 else array
+            meaning: Meaning = "grey" if channels == 1 else "colour" if sizes.get("C", 1) == 1 and channels == 3 else "channels"
+            own = names if len(names) == channels else ()
+            yield Frame(path, None if single else number, array, size, meaning, channels=own, warnings=warnings)
             number += 1
 
 
+def _edge(edge: float | None, suffix: str) -> float | None:
+    return float(edge) if edge and edge > 0 and edge != NO_EDGE.get(suffix) else None
+
+
 def _check_axes(path: Path, name: str, image: Any) -> None:
-    """Refuse what would not become a frame of one to four channels; bioio takes the first of further axes (phases, angles) unasked."""
+    """Refuse what would not become frames; bioio takes the first of further axes (phases, angles) unasked."""
     sizes = dict(zip(image.reader.dims.order, image.reader.dims.shape, strict=True))
     further = {axis: n for axis, n in sizes.items() if n > 1 and axis not in "MTCZYXS"}
     if further:
         raise InputError(
             f"{path}: scene {name} has further axes {further}, expected time, depth and channels: save one of each as OME-TIFF"
-        )
-    channels = sizes.get("C", 1) * sizes.get("S", 1)
-    if channels > MAX_CHANNELS:
-        raise InputError(
-            f"{path}: scene {name} has {channels} channels, expected 1 to {MAX_CHANNELS}: save the one that shows the cells as OME-TIFF"
         )

@@ -1,0 +1,134 @@
+"""The record `Frame`: one two-dimensional image of a file, what its channels mean, and which of them is asked for."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from somaseg.errors import InputError
+
+Meaning = Literal["grey", "colour", "channels"]
+Alpha = Literal["straight", "premultiplied"]
+MAX_CHANNELS = 4  # more than red, green, blue and alpha are never the colours of one picture
+COLOURS = ("red", "green", "blue", "alpha")
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One two-dimensional image of a file.
+
+    Attributes:
+        path: the file.
+        page: number of the frame from 0 in a file of several frames, None where the file holds one image.
+        array: (H, W) or (H, W, C), in the file's own numbers.
+        pixel_size: edge of a pixel in µm where the file tells it and pixels are square, else None.
+        meaning: of the channels: grey, colours (red, green, blue), or channels of their own, such as those of several dyes.
+        alpha: how the last channel says where there is no picture; None where it does not.
+        channels: names of the channels where the file has them, else empty.
+        warnings: what to know of the file before its frame is trusted.
+    """
+
+    path: Path
+    page: int | None
+    array: NDArray[Any]
+    pixel_size: float | None = None
+    meaning: Meaning = "grey"
+    alpha: Alpha | None = None
+    channels: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The file's stem, with `_p003` behind it for page 3 of a stack."""
+        return frame_name(self.path, self.page)
+
+    @property
+    def picture(self) -> NDArray[Any]:
+        """What a network is shown: (H, W), (H, W, 3), or these with an alpha channel behind, (H, W, 2) and (H, W, 4).
+
+        Of two or four channels that are no colours the first counts; three are taken for red, green and blue, as a viewer shows them.
+        """
+        array = self.array
+        if array.ndim == 2:
+            return array
+        if self.alpha == "premultiplied":
+            return _straight(array)
+        if self.alpha is None and array.shape[2] in (2, 4):
+            return array[..., :3] if self.meaning == "colour" else array[..., 0]
+        return array
+
+    def choose(self, channel: str | None) -> "Frame":
+        """The frame with only the channel of this name, or of this number from 0; None leaves one to four channels as they are.
+
+        Raises:
+            InputError: naming the file, its channels and the option, where there is no such channel, or several and none is chosen.
+        """
+        count = 1 if self.array.ndim == 2 else self.array.shape[2]
+        if channel is not None:
+            number = self._number(channel, count)
+            array = self.array if self.array.ndim == 2 else np.ascontiguousarray(self.array[..., number])
+            return replace(self, array=array, meaning="grey", alpha=None, channels=self.channels[number : number + 1])
+        if self.meaning != "channels" or count == 1:
+            return self
+        if count > MAX_CHANNELS:
+            raise InputError(
+                f"{self.path}: has {self._described(count)}, expected 1 to {MAX_CHANNELS}: say which one shows the cells, by number or "
+                "name, with --channel of `segment` and `predict`, or save it as an image of its own"
+            )
+        shown = "they are shown as red, green and blue" if count == 3 else "the first is shown"
+        warning = f"has {self._described(count)}, {shown}: choose the one that shows the cells with --channel"
+        return replace(self, warnings=(*self.warnings, warning))
+
+    def _number(self, channel: str, count: int) -> int:
+        names = self.channels or (COLOURS[:count] if self.meaning == "colour" else ())
+        for spelt in (names, [name.casefold() for name in names]):
+            wanted = channel if spelt is names else channel.casefold()
+            if wanted in spelt:
+                return list(spelt).index(wanted)
+        if channel.isdecimal() and int(channel) < count:
+            return int(channel)
+        raise InputError(f"{self.path}: has no channel {channel!r} (--channel), it has {self._described(count)}: numbers count from 0")
+
+    def _described(self, count: int) -> str:
+        names = f" ({', '.join(self.channels)})" if self.channels else ""
+        return f"{count} channel{'' if count == 1 else 's'}{names}"
+
+
+def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Pixels (H, W) or (H, W, C) upright, from the number that EXIF and TIFF give of how they are stored (1 to 8)."""
+    if orientation in (5, 6, 7, 8):
+        array = np.swapaxes(array, 0, 1)
+    down, across = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}.get(orientation, (1, 1))
+    return np.ascontiguousarray(array[::down, ::across])
+
+
+def frame_name(path: Path, page: int | None) -> str:
+    """Name of a frame: the stem, or stem and page number."""
+    stem = image_stem(path)
+    return stem if page is None else f"{stem}_p{page:03d}"
+
+
+def image_stem(path: str | Path) -> str:
+    """File name without its suffix; `.ome.tif` counts as one suffix."""
+    stem = os.path.splitext(os.path.basename(path))[0]  # noqa: PTH119, PTH122 - several times faster than Path, for long lists
+    return stem[:-4] if stem.lower().endswith(".ome") else stem
+
+
+def several(names: Sequence[str], shown: int = 5) -> str:
+    """Names in a row; of many the first ones and how many more there are."""
+    rest = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + rest
+
+
+def _straight(array: NDArray[Any]) -> NDArray[Any]:
+    """Colours (H, W, C) that were multiplied by their alpha, the last channel, as they were before."""
+    whole = np.iinfo(array.dtype).max if array.dtype.kind in "ui" else 1.0
+    alpha = array[..., -1:].astype(np.float64) / whole
+    colours = np.divide(array[..., :-1], alpha, out=np.zeros(array[..., :-1].shape), where=alpha > 0)
+    if array.dtype.kind in "ui":
+        colours = np.rint(colours).clip(0, whole)
+    return np.concatenate([colours.astype(array.dtype), array[..., -1:]], axis=-1)
