@@ -90,7 +90,7 @@ def list_images(paths: Sequence[str | Path]) -> Found:
     for given in paths:
         path, before = Path(given), len(search.left_out)
         if path.is_dir():
-            matches = _leave_leftovers(list(_walk(path, search)), search)
+            matches = _leave_leftovers(list(_walk(path, search)), path, search)
         elif path.exists():
             matches = [path] if _is_image_file(path) else []
         elif path.is_symlink():
@@ -98,7 +98,7 @@ def list_images(paths: Sequence[str | Path]) -> Found:
         elif glob.has_magic(str(given)):
             pattern = str(path.relative_to(path.anchor))
             hits = [p for p in Path(path.anchor or ".").glob(pattern) if p.is_file()]
-            matches = _leave_leftovers([p for p in hits if _is_wanted(p, search)], search)
+            matches = _leave_leftovers([p for p in hits if _is_wanted(p, search)], _fixed_part(path), search)
         else:
             raise InputError(f"{printable(given)}: no such file or folder: check the path")
         if not matches:
@@ -174,14 +174,20 @@ def _is_image_file(path: Path) -> bool:
     return path.is_file() and (path.suffix.lower() in IMAGE_SUFFIXES or _content(path) is not None)
 
 
-def _leave_leftovers(files: list[Path], search: _Search) -> list[Path]:
-    """The files that are pictures of cells; results, masks and the like are noted and left out."""
+def _fixed_part(pattern: Path) -> Path:
+    """The folder that a glob names before its first wildcard."""
+    parts = pattern.parts
+    return Path(*parts[: next(n for n, part in enumerate(parts) if glob.has_magic(part))])
+
+
+def _leave_leftovers(files: list[Path], given: Path, search: _Search) -> list[Path]:
+    """The files that are pictures of cells; results, masks and the like are noted and left out, unless their very folder was given."""
     stems: dict[str, set[Path]] = {}
     for path in files:
         stems.setdefault(image_stem(path), set()).add(path.parent)
     taken = []
     for path in files:
-        reason = _leftover(path, stems)
+        reason = _leftover(path, path.parent != given, stems)
         if reason is None:
             taken.append(path)
         else:
@@ -189,10 +195,10 @@ def _leave_leftovers(files: list[Path], search: _Search) -> list[Path]:
     return taken
 
 
-def _leftover(path: Path, stems: dict[str, set[Path]]) -> str | None:
-    """Why a file of a folder is no picture of cells; None where it is one."""
+def _leftover(path: Path, below: bool, stems: dict[str, set[Path]]) -> str | None:
+    """Why a file of a folder, or of one below it, is no picture of cells; None where it is one."""
     stem, parent = image_stem(path), path.parent
-    if parent.name in RESULT_FOLDERS and any((parent.parent / name).exists() for name in RESULT_FILES):
+    if below and parent.name in RESULT_FOLDERS and any((parent.parent / name).exists() for name in RESULT_FILES):
         return "is a result of an earlier run"
     ending = next((end for end in ALWAYS_LEFT if stem.endswith(end)), None)
     if ending is not None and stem != ending:
@@ -200,7 +206,7 @@ def _leftover(path: Path, stems: dict[str, set[Path]]) -> str | None:
     ending = next((end for end in OF_AN_IMAGE if stem.endswith(end)), None)
     if ending is not None and stem.removesuffix(ending) in stems:
         return f"ends in {ending} and belongs to the image {stem.removesuffix(ending)}"
-    if parent.name in LABEL_FOLDERS and stems[stem] - {parent}:
+    if below and parent.name in LABEL_FOLDERS and stems[stem] - {parent}:
         return f"lies in a folder {parent.name} and belongs to the image {stem}"
     return None
 
