@@ -14,7 +14,8 @@ from rich.text import Text
 
 from somaseg.errors import InputError, MissingExtraError, RunError
 from somaseg.files import check_file
-from somaseg.images.read import find_images, image_stem
+from somaseg.images.find import Found, list_images
+from somaseg.images.read import image_stem
 
 LOGGER = logging.getLogger(__name__)
 
@@ -34,10 +35,12 @@ class LoopResult:
     Attributes:
         images: each image with results, and its file.
         failures: what went wrong, by image file.
+        left_out: why what looked like an image was none of the run, by file or folder.
     """
 
     images: list[tuple[Path, ImageDone]] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -56,15 +59,16 @@ class LoopResult:
         return [path.relative_to(root).as_posix() for path in files]
 
 
-def go_through(files: Sequence[Path], work: Callable[[Path], Iterable[ImageDone]], console: Console | None = None) -> LoopResult:
+def go_through(files: Sequence[Path] | Found, work: Callable[[Path], Iterable[ImageDone]], console: Console | None = None) -> LoopResult:
     """Do the work of each image file; what it cannot do is noted, and the others go on.
 
     Args:
-        files: the image files.
+        files: the image files; with what was left out where they were searched for.
         work: makes the results of the images of a file, one after the other.
         console: where to show a progress bar; None shows none.
     """
-    result = LoopResult()
+    result = LoopResult(left_out=files.left_out if isinstance(files, Found) else {})
+    files = files.files if isinstance(files, Found) else files
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=console is None) as bar:
         task = bar.add_task("", total=len(files))
@@ -94,16 +98,17 @@ def _reason(path: Path, error: Exception) -> str:
     return reason if str(path) in reason else f"{path}: {reason}"
 
 
-def images_outside(paths: Sequence[str | Path], out: Path) -> list[Path]:
-    """The image files of a run; what lies in `out` is left aside.
+def images_outside(paths: Sequence[str | Path], out: Path) -> Found:
+    """The image files of a run, and what was left out; what lies in `out` is left aside.
 
     Raises:
         InputError: when there is none.
     """
-    files = [path for path in find_images(paths) if not path.resolve().is_relative_to(out.resolve())]
+    found, place = list_images(paths), out.resolve()
+    files = [path for path in found.files if not path.resolve().is_relative_to(place)]
     if not files:
         raise InputError(f"{', '.join(map(str, paths))}: all images lie in {out}, the folder of the results: give the folder of the images")
-    return files
+    return Found(files, {name: why for name, why in found.left_out.items() if not Path(name).absolute().is_relative_to(place)})
 
 
 def check_submission(kaggle: Path, files: Iterable[Path]) -> None:

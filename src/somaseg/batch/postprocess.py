@@ -58,7 +58,7 @@ def postprocess_folder(
 def _cells_of_file(path: Path, images: Sequence[ImagePredictions], results: ResultFolder) -> Iterator[ImageDone]:
     """Results of the images of a file, page by page."""
     has_image = results.needs_image and is_still(path, images[0].origins[0].sha256)
-    frames = read_frames(path) if has_image else iter(())
+    frames = read_frames(path, images[0].origins[0].channel) if has_image else iter(())
     for members in images:
         begin = time.perf_counter()
         page = members.origins[0].page
@@ -74,6 +74,6 @@ def _cells_of_file(path: Path, images: Sequence[ImagePredictions], results: Resu
 def _page(frames: Iterator[Frame], page: int | None) -> NDArray[Any] | None:
     """The next frame that has this page; None where it cannot be read."""
     try:
-        return next((frame.array for frame in frames if frame.page == page), None)
+        return next((frame.picture for frame in frames if frame.page == page), None)
     except (InputError, MissingExtraError):
         return None

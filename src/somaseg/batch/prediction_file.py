@@ -58,6 +58,7 @@ class Origin(BaseModel):
         somaseg: version of somaseg.
         warnings: what the detector warned of.
         seconds: that the prediction took.
+        channel: that was chosen, by name or number; None where none was.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,6 +76,7 @@ class Origin(BaseModel):
     somaseg: str
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
+    channel: str | None = None
 
     @property
     def detect(self) -> dict[str, Any]:
@@ -83,7 +85,9 @@ class Origin(BaseModel):
 
     def key(self) -> dict[str, Any]:
         """All that a prediction depends on: equal keys, equal predictions."""
-        return {"image": self.sha256, "weights": self.weights_sha256, "tta": self.tta, "detect": self.detect, "somaseg": self.somaseg}
+        chosen = {} if self.channel is None else {"channel": self.channel}
+        key = {"image": self.sha256, "weights": self.weights_sha256, "tta": self.tta, "detect": self.detect, "somaseg": self.somaseg}
+        return key | chosen
 
 
 @dataclass(frozen=True, eq=False)

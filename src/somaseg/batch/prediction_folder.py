@@ -56,7 +56,10 @@ class PredictionFolder:
             failures=gone_through.failures,
             warnings={name: list(origin.warnings) for name, origin in origins.items() if origin.warnings},
             seconds=round(time.perf_counter() - begin, 3),
-            more={"by_image": {name: origin.model_dump(include={"file", "page", "seconds"}) for name, origin in origins.items()}},
+            more={
+                "left_out": gone_through.left_out,
+                "by_image": {name: origin.model_dump(include={"file", "page", "seconds"}) for name, origin in origins.items()},
+            },
         )
         write_whole(self.out / "run.json", manifest.json())
         return RunSummary.of(manifest, self.out)

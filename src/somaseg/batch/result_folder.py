@@ -138,7 +138,11 @@ class ResultFolder:
             failures=gone_through.failures,
             warnings={name: info["warnings"] for name, info in by_image.items() if info["warnings"]},
             seconds=round(time.perf_counter() - begin, 3),
-            more={"steps": dict(steps), "by_image": {name: {key: info[key] for key in told} for name, info in by_image.items()}},
+            more={
+                "left_out": gone_through.left_out,
+                "steps": dict(steps),
+                "by_image": {name: {key: info[key] for key in told} for name, info in by_image.items()},
+            },
         )
         write_whole(self.out / "run.json", manifest.json())
         return RunSummary.of(manifest, self.out)

@@ -47,6 +47,7 @@ def segment_folder(
     kaggle: Path | None = None,
     formats: Sequence[str] = DEFAULT,
     console: Console | None = None,
+    channel: str | None = None,
 ) -> RunSummary:
     """Segment images and write the results of each as soon as it is done.
 
@@ -61,6 +62,7 @@ def segment_folder(
         kaggle: where to write a `submission.csv`; its ids are the stems of the files.
         formats: of each image's files, names in `somaseg.export.formats.FORMATS`.
         console: where to show a progress bar; None shows none.
+        channel: name of the channel that shows the cells, or its number from 0; None takes images of one to four channels as they are.
 
     Raises:
         InputError: when there is no image, the settings name an unknown class, or `kaggle` is given and two images have one name.
@@ -68,18 +70,20 @@ def segment_folder(
     """
     begin = time.perf_counter()
     method = single(settings, predictor.classes)
-    files = images_outside(paths, out)
+    found = images_outside(paths, out)
     if kaggle is not None:
-        check_submission(kaggle, files)
+        check_submission(kaggle, found.files)
     results = ResultFolder(out, method, formats)
     with only_run(out):
-        results.prepare(files)
-        gone_through = go_through(files, lambda path: _predict_file(path, results, predictor), console)
+        results.prepare(found.files)
+        gone_through = go_through(found, lambda path: _predict_file(path, results, predictor, channel), console)
         models = {"weights": {"name": predictor.name, "sha256": predictor.sha256}, "tta": predictor.about["tta"]}
         return results.finish(gone_through, predictor.classes, models, kaggle, begin)
 
 
-def predict_folder(paths: Sequence[str | Path], out: Path, predictor: Predictor, console: Console | None = None) -> RunSummary:
+def predict_folder(
+    paths: Sequence[str | Path], out: Path, predictor: Predictor, console: Console | None = None, channel: str | None = None
+) -> RunSummary:
     """Save the raw prediction of each image as soon as it is made, for `postprocess` and `fuse`.
 
     What was predicted before from the same content, with the same weights, views and version of somaseg is skipped; failures
@@ -90,22 +94,23 @@ def predict_folder(paths: Sequence[str | Path], out: Path, predictor: Predictor,
         out: folder for the predictions.
         predictor: gives the raw detections.
         console: where to show a progress bar; None shows none.
+        channel: name of the channel that shows the cells, or its number from 0; None takes images of one to four channels as they are.
 
     Raises:
         InputError: when there is no image.
         OutputError: when results cannot be written, or another run writes into `out`.
     """
     begin = time.perf_counter()
-    files = images_outside(paths, out)
+    found = images_outside(paths, out)
     folder = PredictionFolder(out)
     with only_run(out):
-        folder.names.tell_apart(files)
-        gone_through = go_through(files, lambda path: _predict_file(path, folder, predictor), console)
+        folder.names.tell_apart(found.files)
+        gone_through = go_through(found, lambda path: _predict_file(path, folder, predictor, channel), console)
         models = {"weights": {"name": predictor.name, "sha256": predictor.sha256}}
         return folder.finish(gone_through, predictor.about, models, begin)
 
 
-def _predict_file(path: Path, folder: RunFolder, predictor: Predictor) -> Iterator[ImageDone]:
+def _predict_file(path: Path, folder: RunFolder, predictor: Predictor, channel: str | None) -> Iterator[ImageDone]:
     """Predict the images of a file, and have the folder keep what comes of each."""
     about = predictor.about
     origin = Origin(
@@ -118,6 +123,7 @@ def _predict_file(path: Path, folder: RunFolder, predictor: Predictor) -> Iterat
         model=about["model"],
         tta=about["tta"],
         postprocess=about["postprocess"],
+        channel=channel,
     )
     name = folder.names.find(path, None)
     if folder.is_done(name, [origin]):
@@ -125,7 +131,7 @@ def _predict_file(path: Path, folder: RunFolder, predictor: Predictor) -> Iterat
         yield ImageDone(name, None, True)
         return
     begin = time.perf_counter()
-    for frame in read_frames(path):
+    for frame in read_frames(path, channel):
         name = folder.names.find(path, frame.page)
         folder.names.take(name)
         done = folder.is_done(name, [origin])
@@ -134,8 +140,9 @@ def _predict_file(path: Path, folder: RunFolder, predictor: Predictor) -> Iterat
                 raise InputError(f"{path}: image of shape {frame.array.shape} has no pixel: leave it out")
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", UserWarning)
-                prediction = predictor.predict(frame.array)
-            told = {"page": frame.page, "pixel_size": frame.pixel_size, "warnings": tuple(str(w.message) for w in caught)}
-            folder.add(name, [SavedPrediction(prediction, origin.model_copy(update=told))], frame.array, begin)
+                prediction = predictor.predict(frame.picture)
+            told_by = dict.fromkeys((*frame.warnings, *(str(w.message) for w in caught)))  # each once
+            told = {"page": frame.page, "pixel_size": frame.pixel_size, "warnings": tuple(told_by)}
+            folder.add(name, [SavedPrediction(prediction, origin.model_copy(update=told))], frame.picture, begin)
         yield ImageDone(name, frame.page, done)
         begin = time.perf_counter()

@@ -1,10 +1,12 @@
 """What a batch run did, for people."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from somaseg.provenance import Manifest
+
+SHOWN = 10  # files that were left out; run.json has all
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class RunSummary:
         failures: what went wrong, by image file.
         warnings: what to look at, by image.
         seconds: of the whole run.
+        left_out: why what looked like an image was none of the run, by file or folder.
     """
 
     out: Path
@@ -28,16 +31,20 @@ class RunSummary:
     failures: Mapping[str, str]
     warnings: Mapping[str, list[str]]
     seconds: float
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, manifest: Manifest, out: Path) -> "RunSummary":
         """The summary of a run that left `manifest` in the folder `out`."""
         m = manifest
-        return cls(out, m.images, m.skipped or 0, m.cells, m.failures, m.warnings, m.seconds)
+        return cls(out, m.images, m.skipped or 0, m.cells, m.failures, m.warnings, m.seconds, m.more.get("left_out", {}))
 
     def text(self) -> str:
         """The same for people, a line a fact."""
         lines = [f"warning: {image}: {message}" for image, messages in self.warnings.items() for message in messages]
+        lines += [f"left out: {name}: {reason}" for name, reason in list(self.left_out.items())[:SHOWN]]
+        if len(self.left_out) > SHOWN:
+            lines.append(f"left out: {len(self.left_out) - SHOWN} more, see run.json")
         lines += [f"failed: {reason}" for reason in self.failures.values()]
         before = f", {self.skipped} of them unchanged since an earlier run" if self.skipped else ""
         counts = ""

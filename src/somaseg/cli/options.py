@@ -30,6 +30,12 @@ Weights = Annotated[
 DEFAULT_WEIGHTS = ["default"]
 
 
+Channel = Annotated[
+    str | None,
+    typer.Option(metavar="NUMBER|NAME", help="Channel that shows the cells, from 0 or by name; without it, images have 1 to 4 channels."),
+]
+
+
 Submission = Annotated[Path | None, typer.Option(help="Also write a Kaggle submission (CSV) here.")]
 
 

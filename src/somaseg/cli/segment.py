@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from somaseg.cli.app import app, console, finish
-from somaseg.cli.options import DEFAULT_WEIGHTS, Assignments, Images, Out, Overlay, SettingsFile, Submission, Weights, formats
+from somaseg.cli.options import DEFAULT_WEIGHTS, Assignments, Channel, Images, Out, Overlay, SettingsFile, Submission, Weights, formats
 
 
 @app.command()
@@ -16,6 +16,7 @@ def segment(
     weights: Weights = DEFAULT_WEIGHTS,
     kaggle: Submission = None,
     overlay: Overlay = True,
+    channel: Channel = None,
     settings_file: SettingsFile = None,
     assignments: Assignments = None,
 ) -> None:
@@ -28,7 +29,7 @@ def segment(
     own = SegmentSettings(detect=segmenter.model_settings.detect, postprocess=segmenter.settings)
     settings = override(update(own, settings_file), assignments or [])
     segmenter.configure(settings)
-    finish(segment_folder(paths, out, segmenter, settings.postprocess, kaggle, formats(overlay), console))
+    finish(segment_folder(paths, out, segmenter, settings.postprocess, kaggle, formats(overlay), console, channel))
 
 
 @app.command()
@@ -36,6 +37,7 @@ def predict(
     paths: Images,
     out: Annotated[Path, typer.Option(help="Folder for the predictions.")],
     weights: Weights = DEFAULT_WEIGHTS,
+    channel: Channel = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as tta.flips=[none,horizontal], two views.")
     ] = None,
@@ -47,7 +49,7 @@ def predict(
 
     segmenter = DeferredSegmenter(weights)
     segmenter.configure(override(PredictSettings(detect=segmenter.model_settings.detect), assignments or []))
-    finish(predict_folder(paths, out, segmenter, console))
+    finish(predict_folder(paths, out, segmenter, console, channel))
 
 
 @app.command()

@@ -92,7 +92,7 @@ def list_images(paths: Sequence[str | Path]) -> Found:
         if path.is_dir():
             matches = _leave_leftovers(list(_walk(path, search)), path, search)
         elif path.exists():
-            matches = [path] if _is_image_file(path) else []
+            matches = [path] if _is_image_file(path) and _has_text_for_name(path, search) else []
         elif path.is_symlink():
             raise InputError(f"{printable(path)}: is a link that leads nowhere: check where it points")
         elif glob.has_magic(str(given)):
@@ -152,14 +152,20 @@ def _is_wanted(path: Path, search: _Search) -> bool:
             search.leave(path, "is a link that leads nowhere")
         elif not path.is_file():
             search.leave(path, "is no regular file")
-        elif printable(path) != str(path):
-            search.leave(path, "has a name that is no UTF-8: rename it")
         else:
-            return True
+            return _has_text_for_name(path, search)
     elif suffix in OTHER_SUFFIXES or (path.is_file() and not path.name.startswith(".") and _content(path) in READ):
         kind = _content(path)
         known = f"is a {kind} image under another suffix: rename it" if kind in READ else f"images of the kind {suffix} are not read"
         search.leave(path, known)
+    return False
+
+
+def _has_text_for_name(path: Path, search: _Search) -> bool:
+    """Whether the name can be written into results; notes those that cannot."""
+    if printable(path) == str(path):
+        return True
+    search.leave(path, "has a name that is no UTF-8: rename it")
     return False
 
 

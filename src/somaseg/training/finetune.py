@@ -273,7 +273,7 @@ def compared(
 def _segment(segmenter: Segmenter, sample: Sample) -> tuple[Instances, list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        cells = segmenter.segment(read_image(sample.image).array)
+        cells = segmenter.segment(read_image(sample.image).picture)
     return cells, [str(warning.message) for warning in caught]
 
 

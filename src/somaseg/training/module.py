@@ -97,7 +97,7 @@ class DetectorModule(pl.LightningModule):
 
 def score_sample(model: CascadeMaskRCNN, sample: Sample, config: Config, device: torch.device) -> tuple[Instances, Instances, str]:
     """What the model finds in an annotated image, its truth, and its cell type."""
-    image = read_image(sample.image).array
+    image = read_image(sample.image).picture
     prediction = detect(View(model.eval(), config.model), [image], config.train.bf16 and bf16_is_fast(device), device)[0]
     return postprocess(prediction, config.postprocess), sample.instances, sample.type_name
 
