@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from somaseg.checkpoints.architecture import architecture, differences
+from somaseg.checkpoints.architecture import architecture, differences, shapes_of
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tiny_cascade.safetensors"
 
@@ -21,7 +21,7 @@ def weights(golden):
 
 
 def test_what_the_tensors_tell(weights):
-    assert architecture(weights) == {
+    assert architecture(shapes_of(weights)) == {
         "input channels": 3,
         "stem width": 16,
         "blocks": [3, 4, 6, 3],
