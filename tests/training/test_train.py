@@ -61,6 +61,11 @@ def losses(run: Path) -> dict[int, float]:
         return {int(row["step"]): float(row["loss"]) for row in csv.DictReader(file) if row.get("loss")}
 
 
+def validations(run: Path) -> list[int]:
+    with (run / "csv" / "metrics.csv").open() as file:
+        return [int(row["step"]) for row in csv.DictReader(file) if row.get("map_iou")]
+
+
 def environment() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
@@ -94,10 +99,12 @@ def test_a_killed_run_resumes_with_the_losses_it_would_have_had(cultures: Path, 
     process.wait()
     reached = int(torch.load(broken / "last.ckpt", weights_only=True)["global_step"])
     assert reached > 0
-    (broken / "csv" / "metrics.csv").unlink(missing_ok=True)
+    kept = losses(broken) if (broken / "csv" / "metrics.csv").exists() else {}
     subprocess.run(command(config, "--data", cultures, "--out", broken), check=True, env=environment(), capture_output=True)
     again, first = losses(broken), losses(whole)
-    assert sorted(again) == list(range(reached, 6))
+    assert sorted(again) == sorted({step for step in kept if step < reached} | set(range(reached, 6)))  # what was logged stays
+    assert validations(broken)[-1:] == validations(whole)[-1:] == [5]
+    assert set(validations(broken)) <= set(validations(whole)) == {2, 5}
     assert [again[s] for s in again] == pytest.approx([first[s] for s in again], rel=1e-3)
 
 

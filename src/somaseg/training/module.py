@@ -1,5 +1,7 @@
 """The Lightning module of a run, its callbacks, and the model that it starts from."""
 
+import csv
+import io
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,7 +18,7 @@ from somaseg.checkpoints.names import weights_path
 from somaseg.config import Config
 from somaseg.errors import InputError, MissingExtraError
 from somaseg.evaluation.map_iou import map_iou, present_weights
-from somaseg.files import whole
+from somaseg.files import whole, write_whole
 from somaseg.images.read import read_image
 from somaseg.inference.detect import bf16_is_fast, detect
 from somaseg.inference.views import View
@@ -28,7 +30,10 @@ from somaseg.training.optimise import make_optimizer, rate_factor
 
 try:
     import pytorch_lightning as pl
+    from lightning_fabric.loggers.logger import rank_zero_experiment
     from pytorch_lightning.callbacks import EMAWeightAveraging
+    from pytorch_lightning.loggers import CSVLogger
+    from pytorch_lightning.plugins.io import TorchCheckpointIO
     from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 except ImportError:
     raise MissingExtraError("pytorch-lightning", "train") from None
@@ -177,3 +182,43 @@ def initial_model(config: Config) -> tuple[CascadeMaskRCNN, str]:
         raise InputError(f"train.init: {len(wrong)} tensors of {init} do not fit `model`, such as {wrong[0]}: set it as in those weights")
     model.load_state_dict(adapted.state)
     return model, f"{init} (SHA-256 {source.sha256}); classes {adapted.text()}"
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints to resume from beside their place, and then into it; Lightning goes through the folder of temporary files."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint whole or not at all."""
+        with whole(Path(path)) as part:
+            torch.save(checkpoint, part)
+
+
+class Metrics(CSVLogger):
+    """The metrics of a run as `csv/metrics.csv`; a resumed run keeps the rows of the steps before the one it goes on from.
+
+    Args:
+        run: the folder of the run.
+        start: the step that it goes on from, 0 for a new run.
+    """
+
+    def __init__(self, run: Path, start: int) -> None:
+        super().__init__(run, name="", version="csv")
+        self._file, self._kept = run / "csv" / "metrics.csv", list[dict[str, str]]()
+        if start and self._file.exists():
+            with self._file.open(newline="", encoding="utf-8") as file:
+                self._kept = [row for row in csv.DictReader(file) if int(row["step"]) < start]
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """What writes the rows."""
+        is_new = self._experiment is None
+        writer: Any = super().experiment
+        if is_new and self._kept:
+            writer.metrics_keys = sorted(self._kept[0])
+            text = io.StringIO()
+            table = csv.DictWriter(text, writer.metrics_keys, lineterminator="\n")
+            table.writeheader()
+            table.writerows(self._kept)
+            write_whole(self._file, text.getvalue())
+        return writer

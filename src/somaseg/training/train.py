@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from somaseg.config import Config, EvaluationSettings, load_settings
 from somaseg.errors import InputError, MissingExtraError
-from somaseg.files import write_whole
+from somaseg.files import only_run, write_whole
 from somaseg.models.targets import Target
 from somaseg.provenance import versions
 from somaseg.training.dataset import Crops, Steps, collate
@@ -24,12 +25,12 @@ from somaseg.training.dataset import Crops, Steps, collate
 try:
     import pytorch_lightning as pl
     from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
-    from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+    from pytorch_lightning.loggers import TensorBoardLogger
     from pytorch_lightning.utilities import rank_zero_info
 except ImportError:
     raise MissingExtraError("pytorch-lightning", "train") from None
 from somaseg.training.held_out import read_split
-from somaseg.training.module import DetectorModule, SaveBest, initial_model, moving_average
+from somaseg.training.module import DetectorModule, Metrics, SaveBest, WholeCheckpoints, initial_model, moving_average
 from somaseg.training.progress import RunProgress, passes_on_interrupts, quiet
 
 RESUME = "last.ckpt"
@@ -46,8 +47,15 @@ def fit(config: Config, data: Sequence[Path], run: Path) -> Path:
 
     Raises:
         InputError: for data that cannot be used, or a run folder of other settings.
+        OutputError: when another run writes into the folder.
         NotFiniteError: when the loss becomes NaN.
     """
+    _, _, rank = _world()
+    with nullcontext() if rank else only_run(run):  # the processes of one run share its folder
+        return _fit(config, data, run)
+
+
+def _fit(config: Config, data: Sequence[Path], run: Path) -> Path:
     _begin(config, run)
     training, held_out = read_split(config, data)
     crops = Crops(training, config)
@@ -64,7 +72,7 @@ def fit(config: Config, data: Sequence[Path], run: Path) -> Path:
     images = {"images": len(training) - pseudo, "pseudo_images": pseudo, "held_out": len(held_out)}
     about = {"data": ", ".join(path.name for path in data), "start": start_text} | images | {"fold": cfg.fold, "folds": cfg.folds}
     with quiet():
-        trainer = _trainer(config, run, SaveBest(about, config.evaluation.type_weights))
+        trainer = _trainer(config, run, SaveBest(about, config.evaluation.type_weights), start)
         module = DetectorModule(config, model, run, chosen)
         validation: DataLoader[int] = DataLoader(range(len(chosen)), batch_size=None)  # type: ignore[arg-type]
         ckpt_path = str(resume) if resume.exists() else None
@@ -122,7 +130,7 @@ def _loader(crops: Crops, config: Config, start: int) -> DataLoader[tuple[Tensor
     )
 
 
-def _trainer(config: Config, run: Path, best: SaveBest) -> pl.Trainer:
+def _trainer(config: Config, run: Path, best: SaveBest, start: int) -> pl.Trainer:
     cfg, (world, local, _) = config.train, _world()
     return pl.Trainer(
         default_root_dir=run,
@@ -138,7 +146,8 @@ def _trainer(config: Config, run: Path, best: SaveBest) -> pl.Trainer:
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         log_every_n_steps=cfg.log_every,
-        logger=[CSVLogger(run, name="", version="csv"), TensorBoardLogger(run, name="", version="tensorboard")],
+        plugins=[WholeCheckpoints()],
+        logger=[Metrics(run, start), TensorBoardLogger(run, name="", version="tensorboard")],
         callbacks=[
             best,
             *moving_average(config),
