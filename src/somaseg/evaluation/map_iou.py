@@ -150,7 +150,7 @@ def check_type_weights(settings: EvaluationSettings, cell_types: Collection[str]
     if weights and (set(there) - weights.keys() or weights.keys() - {*there, *classes}):
         raise InputError(
             f"evaluation.type_weights: found {weights}, the images of {source} are of the cell types {', '.join(there)}: "
-            "give each of these a weight, and no other, or leave it out"
+            "give each of these a weight, and no other, or none at all (--set evaluation.type_weights={})"
         )
 
 
