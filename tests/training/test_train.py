@@ -140,6 +140,15 @@ def test_other_settings_do_not_resume_a_run(cultures: Path, tmp_path: Path) -> N
         fit(settings, [cultures], tmp_path)
 
 
+def test_settings_that_cannot_be_used_leave_no_run_behind(cultures: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    wrong = Config.model_validate(TINY | {"train": TINY["train"] | {"folds": 99}})
+    with pytest.raises(InputError, match=r"train\.folds: is 99, but the images of .* are of 6 fields of view"):
+        fit(wrong, [cultures], run)
+    assert not (run / "settings.yaml").exists()
+    fit(Config.model_validate(TINY | {"train": TINY["train"] | {"steps": 1, "validate_images": 1}}), [cultures], run)
+
+
 class Bomb:
     """Makes a folder when it is unpickled."""
 

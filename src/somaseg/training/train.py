@@ -56,7 +56,7 @@ def fit(config: Config, data: Sequence[Path], run: Path) -> Path:
 
 
 def _fit(config: Config, data: Sequence[Path], run: Path) -> Path:
-    _begin(config, run)
+    _check_settings(config, run)
     training, held_out = read_split(config, data)
     crops = Crops(training, config)
     torch.manual_seed(config.train.seed)
@@ -71,6 +71,7 @@ def _fit(config: Config, data: Sequence[Path], run: Path) -> Path:
     pseudo = sum(sample.source == "pseudo" for sample in training)
     images = {"images": len(training) - pseudo, "pseudo_images": pseudo, "held_out": len(held_out)}
     about = {"data": ", ".join(path.name for path in data), "start": start_text} | images | {"fold": cfg.fold, "folds": cfg.folds}
+    _describe(config, run)  # not before all that was given is known to be usable: else the mended settings would seem to be another run's
     with quiet():
         trainer = _trainer(config, run, SaveBest(about, config.evaluation.type_weights), start)
         module = DetectorModule(config, model, run, chosen)
@@ -169,16 +170,20 @@ def _what_trains(config: Config) -> Config:
     return config.model_copy(update={"train": config.train.model_copy(update={"steps": 1}), "evaluation": EvaluationSettings()})
 
 
-def _begin(config: Config, run: Path) -> None:
-    """Write what the run is made of, or check that it is the same."""
-    run.mkdir(parents=True, exist_ok=True)
+def _check_settings(config: Config, run: Path) -> None:
+    """Refuse a folder of a run with other settings."""
     settings = run / "settings.yaml"
     if settings.exists() and _what_trains(load_settings(Config, settings)) != _what_trains(config):
         raise InputError(
             f"{settings}: belongs to a run with other settings: give another --out, or these to resume "
             "(only train.steps and evaluation may differ)"
         )
-    write_whole(settings, yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False))
+
+
+def _describe(config: Config, run: Path) -> None:
+    """Write what the run is made of."""
+    run.mkdir(parents=True, exist_ok=True)
+    write_whole(run / "settings.yaml", yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False))
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip() or None
     about = {"versions": versions(["pytorch-lightning"]), "git_commit": commit}
     write_whole(run / "about.json", json.dumps(about, indent=1))
