@@ -39,7 +39,8 @@ from somaseg.batch.segment import segment_folder
 from somaseg.config import X152, ModelSettings
 from somaseg.images.normalize import to_grey
 from somaseg.images.read import find_images, read_image
-from somaseg.inference.detect import bf16_is_fast, detect
+from somaseg.inference.detect import detect
+from somaseg.inference.precision import bf16_is_fast
 from somaseg.inference.segmenter import Segmenter
 from somaseg.inference.views import View
 from somaseg.instances import Prediction

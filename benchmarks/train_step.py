@@ -37,7 +37,7 @@ from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
 from somaseg.annotations.read import read_annotations
 from somaseg.config import Config, load_settings
-from somaseg.inference.detect import bf16_is_fast
+from somaseg.inference.precision import bf16_is_fast
 from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.models.layers import DepthwiseConv2d
 from somaseg.models.targets import Target

@@ -34,9 +34,10 @@ from somaseg.data.splits import make_folds
 from somaseg.evaluation.map_iou import summarise
 from somaseg.evaluation.matching import match_counts, precision
 from somaseg.images.read import find_images, read_image
-from somaseg.inference.detect import bf16_is_fast, detect
+from somaseg.inference.detect import detect
 from somaseg.inference.detections import select
 from somaseg.inference.ensemble import Ensemble
+from somaseg.inference.precision import bf16_is_fast
 from somaseg.inference.segmenter import Segmenter
 from somaseg.inference.views import View, make_views
 from somaseg.instances import Prediction

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from somaseg.config import DetectSettings
-from somaseg.inference import detect as predict
 from somaseg.inference.detect import detect
 from somaseg.inference.views import View
 from somaseg.models.cascade import CascadeMaskRCNN
@@ -128,13 +127,6 @@ def test_no_detection_at_all(tiny_model, bf16):
     (found,) = detect(View(tiny_model, settings(score_thresh=1)), [np.zeros((40, 40), np.float32)], bf16, CPU)
     assert len(found) == 0
     assert found.mask_probs.shape == (0, 28, 28)
-
-
-def test_bf16_is_used_where_the_processor_has_it(monkeypatch):
-    for bf16, amx in ((False, False), (True, False), (False, True)):
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda answer=bf16: answer)
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda answer=amx: answer)
-        assert predict.bf16_is_fast(CPU) is (bf16 or amx)
 
 
 def test_scores_of_the_network_are_probabilities_of_being_a_cell(tiny_model):

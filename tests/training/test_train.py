@@ -18,6 +18,7 @@ pl = pytest.importorskip("pytorch_lightning", reason="needs somaseg[train]")
 from somaseg.checkpoints.checkpoint import load_checkpoint  # noqa: E402
 from somaseg.config import Config, load_settings  # noqa: E402
 from somaseg.errors import InputError  # noqa: E402
+from somaseg.models.cascade import CascadeMaskRCNN  # noqa: E402
 from somaseg.synth.folder import write_cultures  # noqa: E402
 from somaseg.training.module import NotFiniteError  # noqa: E402
 from somaseg.training.train import fit, reached_step  # noqa: E402
@@ -131,6 +132,24 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_saves_the_batch(cultures: P
         fit(settings, [cultures], tmp_path)
     saved = torch.load(next(tmp_path.glob("not_finite_step_*.pt")), weights_only=False)
     assert len(saved["images"]) == 2
+
+
+@pytest.mark.filterwarnings("ignore:detections reached their cap")
+@pytest.mark.parametrize("fast", [False, True])
+def test_bf16_only_where_the_processor_is_fast_at_it(fast: bool, cultures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = set()
+    forward = CascadeMaskRCNN.forward
+
+    def watched(self: CascadeMaskRCNN, *arguments: object) -> object:
+        seen.add(torch.is_autocast_enabled("cpu"))
+        return forward(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(CascadeMaskRCNN, "forward", watched)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: fast)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    few = {"steps": 1, "validate_every": 0, "validate_images": 1, "schedule": {"kind": "cosine"}, "bf16": True}
+    fit(Config.model_validate(TINY | {"train": TINY["train"] | few}), [cultures], tmp_path)
+    assert seen == {fast}
 
 
 def test_other_settings_do_not_resume_a_run(cultures: Path, tmp_path: Path) -> None:

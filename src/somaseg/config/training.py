@@ -214,7 +214,7 @@ class TrainSettings(Settings):
         type_weights: how often images of a class are drawn on top of that, relative to each other; missing ones 1.
         pseudo: pseudo-labelled images.
         folds, fold: folds of the grouped split, and the one held out.
-        bf16: compute in bfloat16 where that is safe.
+        bf16: compute in bfloat16 where that is safe, on devices that are fast at it.
         workers: processes that make crops; 0 makes them in the training process.
         seed, seed_of_folds: of everything that is drawn, and of the split.
     """

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from somaseg.inference.detections import Detections, select
+from somaseg.inference.precision import autocast
 from somaseg.instances import Prediction
 from somaseg.models import boxes as bx
 from somaseg.models.cascade import Detector
@@ -22,13 +23,6 @@ ANOTHER = 0.3  # box overlap below which two detections are likely two cells
 FEW = 3  # cells that a single proposal out of order does not make
 
 
-def bf16_is_fast(device: torch.device) -> bool:
-    """Whether the device computes in bfloat16 natively."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
 def detect(detector: Detector[NDArray[Any]], images: Sequence[NDArray[Any]], bf16: bool, device: torch.device) -> list[Prediction]:
     """Run a detector on images (H, W) or (H, W, C) with pixels; see `Prediction` for what comes back.
 
@@ -36,7 +30,7 @@ def detect(detector: Detector[NDArray[Any]], images: Sequence[NDArray[Any]], bf1
     """
     cfg, most = detector.settings.detect, detector.settings.rpn.post_nms
     sizes = [(image.shape[0], image.shape[1]) for image in images]
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+    with torch.inference_mode(), autocast(device, bf16):
         features = detector.features(images)
         proposals = [boxes for boxes, _ in detector.propose(features)]
         found = [select(b, p, size, cfg) for (b, p), size in zip(detector.refine(features, proposals), sizes, strict=True)]

@@ -13,8 +13,9 @@ from somaseg.checkpoints.names import check_hash, weights_files
 from somaseg.errors import InputError
 from somaseg.images.normalize import to_grey
 from somaseg.inference.description import ModelDescription
-from somaseg.inference.detect import bf16_is_fast, detect
+from somaseg.inference.detect import detect
 from somaseg.inference.ensemble import Ensemble
+from somaseg.inference.precision import bf16_is_fast
 from somaseg.inference.views import make_views
 from somaseg.instances import Instances, Prediction
 from somaseg.models.cascade import Detector

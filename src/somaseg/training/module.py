@@ -20,7 +20,8 @@ from somaseg.errors import InputError, MissingExtraError
 from somaseg.evaluation.map_iou import map_iou, present_weights
 from somaseg.files import whole, write_whole
 from somaseg.images.read import read_image
-from somaseg.inference.detect import bf16_is_fast, detect
+from somaseg.inference.detect import detect
+from somaseg.inference.precision import autocast
 from somaseg.inference.views import View
 from somaseg.instances import Instances
 from somaseg.models.cascade import CascadeMaskRCNN
@@ -67,7 +68,7 @@ class DetectorModule(pl.LightningModule):
         # What is sampled in a step depends on the step alone, so that a resumed run goes on as it would have.
         torch.manual_seed(self.config.train.seed * 1_000_003 + self.global_step * 64 + self.global_rank)
         images, targets = batch
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.bf16):
+        with autocast(self.device, self.config.train.bf16):
             losses = self.model(images, targets, self.config.train.accumulate)
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
@@ -103,7 +104,7 @@ class DetectorModule(pl.LightningModule):
 def score_sample(model: CascadeMaskRCNN, sample: Sample, config: Config, device: torch.device) -> tuple[Instances, Instances, str]:
     """What the model finds in an annotated image, its truth, and its cell type."""
     image = read_image(sample.image).picture
-    prediction = detect(View(model.eval(), config.model), [image], config.train.bf16 and bf16_is_fast(device), device)[0]
+    prediction = detect(View(model.eval(), config.model), [image], config.train.bf16, device)[0]
     return postprocess(prediction, config.postprocess), sample.instances, sample.type_name
 
 
