@@ -25,9 +25,9 @@ from somaseg.config import ModelSettings
 from somaseg.data.splits import make_folds
 from somaseg.images.normalize import normalize
 from somaseg.images.read import read_image
-from somaseg.inference.precision import bf16_is_fast
 from somaseg.models import boxes as bx
 from somaseg.models.cascade import CascadeMaskRCNN
+from somaseg.inference.precision import bf16_is_fast
 from somaseg.models.rpn import anchors_of_level
 
 CPU = torch.device("cpu")
@@ -55,15 +55,8 @@ def best_anchor(boxes: Tensor, size: tuple[int, int], settings: ModelSettings) -
         last = torch.tensor([-(-side // coarsest) * coarsest // stride - 1 for side in size[::-1]])
         centre = (((boxes[:, :2] + boxes[:, 2:]) / 2 / stride).round().clamp(min=0).minimum(last) * stride).repeat(1, 2)
         for shape in anchors_of_level(sizes, settings.rpn.ratios, stride, (1, 1), CPU):
-            best = torch.maximum(best, _paired_iou(boxes, centre + shape))
+            best = torch.maximum(best, bx.paired_iou(boxes, centre + shape))
     return best
-
-
-def _paired_iou(left: Tensor, right: Tensor) -> Tensor:
-    sides = (torch.minimum(left[:, 2:], right[:, 2:]) - torch.maximum(left[:, :2], right[:, :2])).clamp(min=0)
-    shared = sides.prod(dim=1)
-    both = (left[:, 2:] - left[:, :2]).prod(dim=1) + (right[:, 2:] - right[:, :2]).prod(dim=1)
-    return shared / (both - shared)
 
 
 def best_proposals(boxes: Tensor, image: Tensor, model: CascadeMaskRCNN) -> tuple[Tensor, int]:

@@ -53,7 +53,7 @@ def assert_close_features(ours, theirs):
         torch.testing.assert_close(mine, other, atol=1e-4 * float(other.abs().max()), rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet", "tf_efficientnet_lite0"])
+@pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet", "tf_efficientnet_lite0", "tf_efficientnet_lite2"])
 def test_folded_norms_and_one_channel_change_no_feature(name, monkeypatch):
     net = with_random_norms(timm.create_model(name, features_only=True, pretrained=False))
     monkeypatch.setattr(timm, "create_model", lambda *_, **__: deepcopy(net))
@@ -178,16 +178,17 @@ def timm_name(key, places):
     return f"blocks.{stage}.{place}.{(PARTS if int(block) else PARTS_OF_FIRST_BLOCK)[part]}.{leaf}"
 
 
-def test_packaged_imagenet_weights_pair_by_name_too():
-    package, file = PACKAGED_WEIGHTS[LITE0.name]
+@pytest.mark.parametrize("name", PACKAGED_WEIGHTS)
+def test_packaged_imagenet_weights_pair_by_name_too(name):
+    package, file = PACKAGED_WEIGHTS[name]
     module = pytest.importorskip(package, reason="the train extra is not installed")
     with resources.as_file(resources.files(module) / file) as path:
         source = torch.load(path, map_location="cpu", weights_only=True)
-    net = timm.create_model(LITE0.name, features_only=True, pretrained=False)
+    net = timm.create_model(name, features_only=True, pretrained=False)
     places = [(stage, place) for stage, blocks in enumerate(net.blocks) for place in range(len(blocks))]
     renamed = {timm_name(key, places): value for key, value in source.items()}
     net.load_state_dict({key: renamed[key] for key in net.state_dict()})
-    trunk = TimmTrunk(LITE0, STRIDES, 1, pretrained=True)
+    trunk = TimmTrunk(TimmSettings(name=name, freeze_at=0), STRIDES, 1, pretrained=True)
     assert not norms(trunk)
     image = random_image(96, 96)
     with torch.no_grad():

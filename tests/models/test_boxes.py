@@ -230,3 +230,15 @@ def test_bfloat16_rounds_a_cut_cell_to_nothing_so_boxes_stay_float32():
     assert torch.isfinite(bx.encode(box, cell, (1.0, 1.0, 1.0, 1.0))).all()
     assert torch.isinf(bx.encode(box.bfloat16(), cell.bfloat16(), (1.0, 1.0, 1.0, 1.0))).any()
     assert bx.decode(box, torch.zeros(1, 4, dtype=torch.bfloat16), (1.0, 1.0, 1.0, 1.0)).dtype == torch.float32
+
+
+@given(st.lists(st.tuples(BOX, BOX), max_size=9))
+def test_paired_iou_is_the_diagonal_of_all_pairs(pairs):
+    left, right = (torch.tensor([pair[i] for pair in pairs]).reshape(-1, 4) for i in (0, 1))
+    torch.testing.assert_close(bx.paired_iou(left, right), bx.iou(left, right).diagonal(), atol=1e-5, rtol=1e-4)
+
+
+def test_paired_iou_of_drawn_boxes():
+    left = torch.tensor([[0.0, 0, 4, 4], [0, 0, 4, 4], [0, 0, 4, 4], [1, 1, 1, 1]])
+    right = torch.tensor([[0.0, 0, 4, 4], [2, 0, 6, 4], [4, 4, 8, 8], [1, 1, 1, 1]])
+    torch.testing.assert_close(bx.paired_iou(left, right), torch.tensor([1, 1 / 3, 0, 0]))

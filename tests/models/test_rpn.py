@@ -103,6 +103,51 @@ def test_perfect_logits_and_deltas_cost_nothing():
     assert wrong["loss_rpn_loc"].item() > 0.01
 
 
+IOU_CASES = {  # an anchor of 16 x 16 at (24, 24), the deltas that move it, and the IoU with its cell (24, 24, 40, 40)
+    "in place": ([0, 0, 0, 0], 1.0),
+    "half a side to the right": ([0.5, 0, 0, 0], 1 / 3),
+    "twice as high": ([0, 0, 0, math.log(2)], 0.5),
+    "beside the cell": ([0, 1, 0, 0], 0.0),
+}
+
+
+@pytest.mark.parametrize(("move", "quality"), IOU_CASES.values(), ids=IOU_CASES.keys())
+def test_iou_objectness_learns_how_well_the_moved_anchor_covers_its_cell(move, quality):
+    # One anchor, which is a cell; at a logit of z its cost is log(1 + exp(z)) - quality * z, least where sigmoid(z) is the quality.
+    rpn = Rpn(RpnSettings(sizes=((16,),), ratios=(1.0,), samples=2, objectness="iou"), 8, (32,))
+    anchors = [torch.tensor([[24.0, 24, 40, 40]])]
+    for z in (-1.0, 0.0, 2.0):
+        logit, delta = torch.full((1, 1), z, requires_grad=True), torch.tensor([[move]]).float().requires_grad_()
+        losses = rpn.losses(anchors, [logit], [delta], [target([(24, 24, 40, 40)])])
+        assert losses["loss_rpn_cls"].item() == pytest.approx((math.log(1 + math.exp(z)) - quality * z) / 2, abs=1e-6)
+        slope, none = torch.autograd.grad(losses["loss_rpn_cls"], [logit, delta], retain_graph=True, materialize_grads=True)
+        assert slope.item() == pytest.approx((1 / (1 + math.exp(-z)) - quality) / 2, abs=1e-6)
+        assert not none.any()  # boxes do not learn to be as bad as they are taken for
+        assert losses["loss_rpn_loc"].item() == pytest.approx(sum(map(abs, move)) / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize("cells", CROPS.values(), ids=CROPS.keys())
+def test_the_two_kinds_of_objectness_share_background_and_boxes(cells):
+    # Without deltas a positive anchor's IoU is what it was matched by, so between the least IoU of a match and 1.
+    rpns = [Rpn(RPN.model_copy(update={"samples": 10000, "objectness": kind}), 8, STRIDES) for kind in ("binary", "iou")]
+    anchors = rpns[0].anchors(random_levels())
+    logits = [torch.zeros(1, len(a), requires_grad=True) for a in anchors]
+    deltas = [torch.zeros(1, len(a), 4) for a in anchors]
+    slopes, boxes = [], []
+    for rpn in rpns:
+        torch.manual_seed(0)
+        losses = rpn.losses(anchors, logits, deltas, [target(cells)])
+        boxes.append(losses["loss_rpn_loc"])
+        slopes.append(torch.cat(torch.autograd.grad(losses["loss_rpn_cls"], logits), dim=1)[0] * 10000)
+    assert boxes[0] == boxes[1]
+    is_cell = slopes[0] < 0
+    torch.testing.assert_close(slopes[1][~is_cell], slopes[0][~is_cell])
+    if len(cells):
+        best = bx.iou(target(cells)["boxes"], torch.cat(anchors)).amax(dim=0)
+        torch.testing.assert_close(slopes[1][is_cell], 0.5 - best[is_cell], atol=1e-5, rtol=1e-4)
+    assert bool(is_cell.any()) == bool(len(cells))
+
+
 def test_all_the_best_anchors_of_a_small_cell_are_cells():
     # A pixel lies in 16 anchors of the fine level, which it fills equally little; larger anchors it fills even less.
     rpn = Rpn(RPN.model_copy(update={"samples": 1000, "positive_share": 1.0}), 8, STRIDES)

