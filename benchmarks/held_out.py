@@ -9,6 +9,7 @@ The thresholds printed at the end are chosen on all held-out images: they go wit
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +19,15 @@ from rich.progress import track
 from cross_fit import choose, cross_fitted, halved, scorer_of
 from full_set import FULL_SET_IMAGES
 from somaseg.annotations.read import read_annotations
+from somaseg.annotations.samples import Sample
 from somaseg.checkpoints.checkpoint import load_checkpoint, save_checkpoint
-from somaseg.config import SegmentSettings
+from somaseg.config import PostprocessSettings, SegmentSettings
 from somaseg.data.groups import grouped
 from somaseg.data.splits import make_folds
 from somaseg.evaluation.map_iou import summarise
 from somaseg.evaluation.report import interval_text
 from somaseg.images.read import read_image
-from somaseg.inference.segmenter import load
+from somaseg.inference.segmenter import Segmenter, load
 from somaseg.tuning.trials import Case
 
 TERMS = "trained on competition data, for research and other non-commercial use; check the terms"
@@ -38,24 +40,18 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--scale", type=float, help="size of the network's input over the image, instead of the weights' own")
+    parser.add_argument("--offset", type=float, nargs=2, help="pixels right and down to move masks by, instead of the weights' own")
     parser.add_argument("--out", type=Path, help="write the result to this JSON file")
     parser.add_argument("--save", type=Path, help="write the weights with thresholds chosen on all held-out images")
     args = parser.parse_args()
 
-    samples = read_annotations(args.data)
-    folds = make_folds(samples, args.folds)
-    # The annotations' groups may miss a pair of images of one field; such images were seen in training and are left out.
-    fields = {s.name: s.group for s in grouped(samples, find=True)}
-    trained = {fields[s.name] for s in samples if folds[s.name] != args.fold}
-    held_out = [s for s in samples if folds[s.name] == args.fold and fields[s.name] not in trained]
-    left_out = [s.name for s in samples if folds[s.name] == args.fold and fields[s.name] in trained]
-    print(f"{len(held_out)} held-out images; left out, as their field is in the training folds: {', '.join(left_out) or 'none'}")
+    held_out = held_out_samples(args.data, args.folds, args.fold)
     segmenter = load(args.weights)
     if args.scale:
         detect = segmenter.model_settings.detect.model_copy(update={"scale": args.scale})
         segmenter.model_settings = segmenter.model_settings.model_copy(update={"detect": detect})
-    cases = [Case(s.name, (segmenter.predict(read_image(s.image).array),), s.instances, s.type_name) for s in track(held_out, "predicting")]
-    start, every = SegmentSettings(), range(len(cases))
+    cases = predicted(segmenter, held_out)
+    start, every = starting_settings(args.offset or segmenter.settings.offset), range(len(cases))
     with scorer_of(cases, start) as scorer:
         chosen = choose(scorer, cases, np.arange(len(cases)), start).postprocess
         tables = {
@@ -86,6 +82,30 @@ def main() -> None:
             checkpoint.provenance | {"map_iou": reported, "terms": TERMS},
         )
         args.save.with_suffix(".yaml").write_text(yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False))
+
+
+def held_out_samples(data: Path, count: int, fold: int) -> list[Sample]:
+    """Annotated images of a fold, without those whose field is in another one; says which these are."""
+    samples = read_annotations(data)
+    folds = make_folds(samples, count)
+    # The annotations' groups may miss a pair of images of one field; such images were seen in training and are left out.
+    fields = {s.name: s.group for s in grouped(samples, find=True)}
+    trained = {fields[s.name] for s in samples if folds[s.name] != fold}
+    held_out = [s for s in samples if folds[s.name] == fold and fields[s.name] not in trained]
+    left_out = [s.name for s in samples if folds[s.name] == fold and fields[s.name] in trained]
+    print(f"{len(held_out)} held-out images; left out, as their field is in the training folds: {', '.join(left_out) or 'none'}")
+    return held_out
+
+
+def predicted(segmenter: Segmenter, samples: Sequence[Sample]) -> list[Case]:
+    """Raw detections beside the truth."""
+    return [Case(s.name, (segmenter.predict(read_image(s.image).array),), s.instances, s.type_name) for s in track(samples, "predicting")]
+
+
+def starting_settings(offset: Sequence[float]) -> SegmentSettings:
+    """The settings' defaults, masks moved by the offset (x, y)."""
+    right, down = offset
+    return SegmentSettings(postprocess=PostprocessSettings(offset=(right, down)))
 
 
 if __name__ == "__main__":

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -102,6 +104,28 @@ def test_paste_thresholds_each_class_at_full_size_and_removes_what_has_no_pixel(
     assert left.pasted.quality.tolist() == pytest.approx([1, 0.75], abs=0.01)
     assert left.mask_probs is not None
     assert len(left.mask_probs) == 2
+
+
+def test_paste_moves_masks_by_the_offset():
+    # Moved by part of a pixel, a mask takes the pixels whose centres it then holds.
+    probs = np.ones((1, 28, 28))
+    found = Candidates.from_prediction(prediction([[10, 5, 18, 9]], [0.9], probs=probs))
+    for offset, box in {(0, 0): [10, 5, 18, 9], (2, -1): [12, 4, 20, 8], (0, -0.4): [10, 5, 18, 9], (0, -0.6): [10, 4, 18, 8]}.items():
+        assert boxes_of(STEPS["paste"](found, with_(mask_thresh=0.5, offset=offset))) == [box]
+    cut = STEPS["paste"](found, with_(mask_thresh=0.5, offset=(-13, 0)))
+    assert boxes_of(cut) == [[0, 5, 5, 9]]
+    assert len(STEPS["paste"](found, with_(mask_thresh=0.5, offset=(0, -20)))) == 0
+
+
+@pytest.mark.parametrize("rule", ["trim", "probability", "drop", "keep"])
+def test_an_offset_of_whole_pixels_moves_every_cell(rule):
+    settings, found = PostprocessSettings(score_thresh=0.1, min_area=3, overlaps=rule), random_prediction(5, size=(200, 200))
+    inside = replace(found, boxes=found.boxes + np.float32(40))  # so that no cell reaches the edge
+    plain, moved = (postprocess(inside, settings.model_copy(update={"offset": offset})) for offset in ((0.0, 0.0), (2.0, -3.0)))
+    assert len(plain) > 3
+    assert moved.boxes.tolist() == [[x0 + 2, y0 - 3, x1 + 2, y1 - 3] for x0, y0, x1, y1 in plain.boxes.tolist()]
+    assert all((a == b).all() for a, b in zip(plain.masks, moved.masks, strict=True))
+    np.testing.assert_allclose(moved.scores, plain.scores, rtol=1e-5)
 
 
 def test_rank_multiplies_sorts_and_screens_again():

@@ -44,6 +44,8 @@ class PostprocessSettings(Settings):
         vote: the class of the image is that with the largest sum of scores, or with the most cells.
         score_thresh: `screen` and `rank`: least score of a cell, by class.
         box_nms_iou: `box_nms`: of two boxes with a larger IoU the one with the lower score goes.
+        offset: `paste`: pixels of the image to the right and down that soft masks are moved by before they are thresholded, for weights
+            whose annotators drew outlines beside the cells: training, which turns crops in all ways, learns outlines without it.
         mask_thresh: `paste`: least probability of a pixel of a cell, by class.
         nms_iou: `mask_nms`: of two masks with a larger IoU the one with the lower score goes.
         overlaps: who gets a pixel that cells share: the one with the highest score ("trim"), the one with the largest mask
@@ -67,6 +69,7 @@ class PostprocessSettings(Settings):
     vote: Literal["scores", "cells"] = "scores"
     score_thresh: ProbabilityByClass = {"default": 0.3}
     box_nms_iou: Probability = 0.7
+    offset: tuple[float, float] = (0.0, 0.0)
     mask_thresh: ProbabilityByClass = {"default": 0.45}
     nms_iou: Probability = 0.3
     overlaps: Literal["trim", "probability", "drop", "keep"] = "trim"

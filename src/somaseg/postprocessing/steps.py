@@ -92,7 +92,8 @@ def box_nms(candidates: Candidates, settings: PostprocessSettings) -> Candidates
 
 
 def paste(candidates: Candidates, settings: PostprocessSettings) -> Candidates:
-    """Bring the soft masks to full size, threshold them there, and remove those without a pixel inside the image."""
+    """Bring the soft masks, moved by the offset, to full size, threshold them, and remove those without a pixel inside the image."""
+    candidates = replace(candidates, boxes=candidates.boxes + np.tile(np.asarray(settings.offset, np.float32), 2))
     thresholds = by_class(settings.mask_thresh, candidates.classes, "postprocess.mask_thresh")[candidates.labels]
     boxes, crops, quality = soft_masks.to_pixels(candidates.boxes, _mask_probs(candidates), thresholds, candidates.size)
     pasted = replace(candidates, pixels=Pixels(boxes, tuple(crops), quality))
