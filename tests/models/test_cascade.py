@@ -153,3 +153,15 @@ def test_every_weight_learns(norm):
     unused = "backbone.bottom_up.net.blocks.4."  # stride 32, which these settings leave out
     idle = [n for n, p in model.named_parameters() if not n.startswith(unused) and (p.grad is None or not p.grad.any())]
     assert idle == []
+
+
+@pytest.mark.parametrize(("held", "heads"), [((), True), (("backbone",), True), (("roi_heads",), True), (("backbone", "roi_heads"), False)])
+def test_heads_have_losses_where_a_weight_may_lower_them(held, heads):
+    model = tiny_model().train()
+    for part in held:
+        model.get_submodule(part).requires_grad_(False)
+    losses = model([random_image(64, 64)], [target([(10, 10, 30, 24)])])
+    assert any(not name.startswith("loss_rpn") for name in losses) == heads
+    sum(losses.values()).backward()
+    learning = {name.split(".")[0] for name, weight in model.named_parameters() if weight.grad is not None and weight.grad.any()}
+    assert learning == {"backbone", "proposal_generator", "roi_heads"} - set(held)

@@ -135,6 +135,20 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_saves_the_batch(cultures: P
 
 
 @pytest.mark.filterwarnings("ignore:detections reached their cap")
+def test_held_parts_stay_as_they_are(cultures: Path, tmp_path: Path) -> None:
+    few = {"steps": 2, "validate_every": 0, "validate_images": 1, "schedule": {"kind": "cosine"}, "hold": ["backbone", "roi_heads"]}
+    settings = Config.model_validate(TINY | {"train": TINY["train"] | few})
+    fit(settings, [cultures], tmp_path)
+    torch.manual_seed(settings.train.seed)
+    before, after = CascadeMaskRCNN(settings.model).state_dict(), load_checkpoint(tmp_path / "last.safetensors").model.state_dict()
+    for part in ("backbone", "roi_heads", "proposal_generator"):
+        # Files hold what multiplies features in half precision.
+        stored = {name: weight.half().float() if weight.ndim > 1 else weight for name, weight in before.items() if name.startswith(part)}
+        same = {torch.equal(after[name], weight) for name, weight in stored.items()}
+        assert same == {part != "proposal_generator"}
+
+
+@pytest.mark.filterwarnings("ignore:detections reached their cap")
 @pytest.mark.parametrize("fast", [False, True])
 def test_bf16_only_where_the_processor_is_fast_at_it(fast: bool, cultures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = set()

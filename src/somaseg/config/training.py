@@ -199,6 +199,8 @@ class TrainSettings(Settings):
     Attributes:
         init: what the weights start from: "imagenet" packaged ImageNet weights of the trunk, "none" drawn ones, else the name or path
             of somaseg weights; their class heads are matched by class name.
+        hold: parts of the network that stay as they are: its trunk and pyramid ("backbone"), what proposes boxes ("proposal_generator"),
+            what refines them and draws masks ("roi_heads"). With the first and the last held, only proposals learn, in less time.
         steps: optimiser steps.
         batch: crops a step (over all processes).
         accumulate: micro-batches that each process passes its crops through the trunk in; gradients add up over them, and the losses
@@ -220,6 +222,7 @@ class TrainSettings(Settings):
     """
 
     init: str = "imagenet"
+    hold: tuple[Literal["backbone", "proposal_generator", "roi_heads"], ...] = ()
     steps: int = Field(default=8000, ge=1)
     batch: int = Field(default=4, ge=1)
     accumulate: int = Field(default=1, ge=1)

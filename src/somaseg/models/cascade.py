@@ -91,7 +91,7 @@ class CascadeMaskRCNN(nn.Module):
         return self.roi_heads.segment(features[0], list(boxes), list(labels))
 
     def forward(self, images: list[Tensor], targets: list[Target], micro_batches: int = 1) -> dict[str, Tensor]:
-        """All losses of a batch; the total is their sum.
+        """All losses of a batch that a part which trains may lower; the total is their sum.
 
         With several micro-batches only one at a time holds what the trunk's backward pass needs: it is computed again for each.
         The heads see the whole batch, so the losses and their gradients are the same.
@@ -105,5 +105,6 @@ class CascadeMaskRCNN(nn.Module):
             levels = [torch.cat(level) for level in zip(*made, strict=True)]
         losses: dict[str, Tensor]
         proposals, losses = self.proposal_generator(levels, sizes, targets)
-        losses.update(self.roi_heads.losses(levels, [boxes for boxes, _ in proposals], sizes, targets))
+        if any(weight.requires_grad for part in (self.backbone, self.roi_heads) for weight in part.parameters()):
+            losses.update(self.roi_heads.losses(levels, [boxes for boxes, _ in proposals], sizes, targets))
         return losses

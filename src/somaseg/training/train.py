@@ -61,6 +61,8 @@ def _fit(config: Config, data: Sequence[Path], run: Path) -> Path:
     crops = Crops(training, config)
     torch.manual_seed(config.train.seed)
     model, start_text = initial_model(config)
+    for part in config.train.hold:
+        model.get_submodule(part).requires_grad_(False)
     rank_zero_info(f"starts from {start_text}")
     resume = run / RESUME
     start = reached_step(resume) if resume.exists() else 0
