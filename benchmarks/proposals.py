@@ -95,6 +95,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=WEIGHTS)
     parser.add_argument("--folds", type=int, default=5, help="1 takes all images")
     parser.add_argument("--fold", type=int, default=0, help="the one that was held out")
+    parser.add_argument("--cell-type", help="take the images of this type alone")
     parser.add_argument("--images", type=int, help="take so many of them, for a quick look")
     given = parser.parse_args()
     checkpoint = load_checkpoint(given.weights)
@@ -103,6 +104,7 @@ def main() -> None:
     if given.folds > 1:
         folds = make_folds(samples, given.folds, seed=0)
         samples = [sample for sample in samples if folds[sample.name] == given.fold]
+    samples = [sample for sample in samples if given.cell_type in (None, sample.cell_type)]
     samples = samples[:: max(1, len(samples) // given.images)][: given.images] if given.images else samples
 
     labels, anchors, proposals, counts = [], [], [], []
