@@ -161,7 +161,7 @@ def _packed(crops: Sequence[Mask], boxes: Boxes) -> tuple[NDArray[np.uint64], In
 
 
 def _box_overlap(boxes: NDArray[Any], first: Indices, second: Indices) -> NDArray[np.float64]:
-    """EnsembleFeatures area of the boxes of each pair (P,)."""
+    """Shared area of the boxes of each pair (P,)."""
     x0, y0, x1, y1 = np.asarray(boxes, np.float64).reshape(-1, 4).T
     width = np.minimum(x1[first], x1[second]) - np.maximum(x0[first], x0[second])
     height = np.minimum(y1[first], y1[second]) - np.maximum(y0[first], y0[second])
