@@ -283,7 +283,7 @@ class Predictor(Protocol):
 
     @property
     def about(self) -> dict[str, dict[str, Any]]:
-        """Settings of the network (`model`), of the views (`tta`), and the thresholds that come with the weights (`postprocess`)."""
+        """Settings of the network (`model`), of views (`tta`) and tiles (`tiles`), and the thresholds of the weights (`postprocess`)."""
 
     def predict(self, image: NDArray[Any]) -> Prediction:
         """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float, in pixels of it."""

@@ -46,7 +46,7 @@ def test_a_folder_of_two_models_is_refused(images, saved):
     segment.predict_folder([images / "one.png"], saved, BlobSegmenter(sha256="other"))
     with pytest.raises(
         InputError,
-        match=r"\.npz: origin\.weights_sha256, tta and model\.detect: made with weights blobs \(other\), .* weights blobs \(b10b\)",
+        match=r"\.npz: origin\.weights_sha256, tta, tiles and model\.detect: made with weights blobs \(other\), .* weights blobs \(b10b\)",
     ):
         read_runs([saved])
 

@@ -83,7 +83,7 @@ def test_proposals_at_their_cap_warn_where_the_last_of_them_find_cells(last, war
         detect(View(oracle, capped(30)), [image], bf16=False, device=CPU)
     assert [str(w.message) for w in caught] == [
         "proposals reached their cap of 30 (model.rpn.post_nms of the weights) and the last of them still found cells: "
-        "some may be missing, give the image in parts"
+        "some may be missing, see the image in smaller tiles"
     ] * warns
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -54,6 +54,7 @@ class Origin(BaseModel):
         weights_sha256: of the weights' file.
         model: settings of the network.
         tta: settings of the views.
+        tiles: settings of the tiles of large images.
         postprocess: the thresholds that come with the weights.
         somaseg: version of somaseg.
         warnings: what the detector warned of.
@@ -72,6 +73,7 @@ class Origin(BaseModel):
     weights_sha256: str
     model: dict[str, Any]
     tta: dict[str, Any]
+    tiles: dict[str, Any] = {}
     postprocess: dict[str, Any]
     somaseg: str
     warnings: tuple[str, ...] = ()
@@ -85,9 +87,8 @@ class Origin(BaseModel):
 
     def key(self) -> dict[str, Any]:
         """All that a prediction depends on: equal keys, equal predictions."""
-        chosen = {} if self.channel is None else {"channel": self.channel}
-        key = {"image": self.sha256, "weights": self.weights_sha256, "tta": self.tta, "detect": self.detect, "somaseg": self.somaseg}
-        return key | chosen
+        network = {"weights": self.weights_sha256, "tta": self.tta, "detect": self.detect, "tiles": self.tiles}
+        return {"image": self.sha256, "channel": self.channel, **network, "somaseg": self.somaseg}
 
 
 @dataclass(frozen=True, eq=False)

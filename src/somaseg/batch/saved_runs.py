@@ -60,7 +60,7 @@ class SavedRuns:
         """
         first = self.models[0]
         try:
-            own = kind.model_validate({"tta": first.tta, "detect": first.detect, "postprocess": first.postprocess})
+            own = kind.model_validate({"tta": first.tta, "detect": first.detect, "tiles": first.tiles, "postprocess": first.postprocess})
         except ValidationError as error:
             fault = error.errors()[0]
             field = ".".join(map(str, ("origin", *fault["loc"])))
@@ -140,9 +140,10 @@ def _check_same_image(members: ImagePredictions) -> None:
 
 def _check_same_models(members: ImagePredictions, first: ImagePredictions) -> None:
     for file, origin, other_file, other in zip(members.files, members.origins, first.files, first.origins, strict=True):
-        if (origin.weights_sha256, origin.tta, origin.detect) != (other.weights_sha256, other.tta, other.detect):
+        if _made_with(origin) != _made_with(other):
             raise InputError(
-                f"{file}: origin.weights_sha256, tta and model.detect: made with {_model(origin)}, {other_file} with {_model(other)}: "
+                f"{file}: origin.weights_sha256, tta, tiles and model.detect: made with {_model(origin)}, "
+                f"{other_file} with {_model(other)}: "
                 "predict all images of a folder with the same weights, views and settings"
             )
         if origin.classes != first.origins[0].classes:
@@ -150,6 +151,10 @@ def _check_same_models(members: ImagePredictions, first: ImagePredictions) -> No
                 f"{file}: origin.classes: found {', '.join(origin.classes)}, {first.files[0]} has {', '.join(first.origins[0].classes)}: "
                 "fuse models of the same classes"
             )
+
+
+def _made_with(origin: Origin) -> tuple[Any, ...]:
+    return origin.weights_sha256, origin.tta, origin.tiles, origin.detect
 
 
 def _model(origin: Origin) -> str:

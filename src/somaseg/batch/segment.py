@@ -122,6 +122,7 @@ def _predict_file(path: Path, folder: RunFolder, predictor: Predictor, channel: 
         somaseg=version("somaseg"),
         model=about["model"],
         tta=about["tta"],
+        tiles=about.get("tiles", {}),
         postprocess=about["postprocess"],
         channel=channel,
     )

@@ -21,6 +21,7 @@ from somaseg.config.model import (
 from somaseg.config.postprocess import PostprocessSettings
 from somaseg.config.pseudo import PseudoSettings
 from somaseg.config.rounds import MemberSettings, RoundsSettings, TaskNeeds
+from somaseg.config.tiles import TileSettings
 from somaseg.config.training import (
     AdamWSettings,
     AugmentSettings,
@@ -38,16 +39,17 @@ from somaseg.config.views import TtaSettings
 
 
 class PredictSettings(Settings):
-    """What `predict` can be told with `--set`: how the network sees images (`tta`), and what it keeps (`detect`)."""
+    """What `predict` can be told with `--set`: how the network sees images (`tta`, `tiles`), and what it keeps (`detect`)."""
 
     tta: TtaSettings = TtaSettings()
     detect: DetectSettings = DetectSettings()
+    tiles: TileSettings = TileSettings()
 
 
 class SegmentSettings(PredictSettings):
     """What `segment`, `postprocess` and `fuse` can be told with `--settings` and `--set`; one file may serve all three.
 
-    Saved predictions were made with their own `tta` and `detect`, so `postprocess` and `fuse` refuse others.
+    Saved predictions were made with their own `tta`, `detect` and `tiles`, so `postprocess` and `fuse` refuse others.
     """
 
     postprocess: PostprocessSettings = PostprocessSettings()
@@ -113,6 +115,7 @@ __all__ = [
     "Settings",
     "SgdSettings",
     "TaskNeeds",
+    "TileSettings",
     "TimmSettings",
     "TrainSettings",
     "TtaSettings",

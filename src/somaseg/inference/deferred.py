@@ -52,5 +52,5 @@ class DeferredSegmenter(ModelDescription):
                 self._segmenter = load(self.weights)
             except InputError as error:
                 raise WeightsError(str(error)) from error
-            self._segmenter.configure(PredictSettings(tta=self.tta, detect=self.model_settings.detect))
+            self._segmenter.configure(PredictSettings(tta=self.tta, detect=self.model_settings.detect, tiles=self.tiles))
         return self._segmenter.predict(image)

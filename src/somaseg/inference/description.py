@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
-from somaseg.config import Config, ModelSettings, PostprocessSettings, PredictSettings, TtaSettings
+from somaseg.config import Config, ModelSettings, PostprocessSettings, PredictSettings, TileSettings, TtaSettings
 
 
 class ModelDescription:
@@ -19,6 +19,7 @@ class ModelDescription:
         model_settings: of the first model.
         other_settings: of the other models of an ensemble.
         tta: the views in which each model sees an image, whose findings are averaged; one view at first.
+        tiles: how an image that is larger than a field of view is parted.
     """
 
     def __init__(self, name: str, configs: Sequence[Config], hashes: Sequence[str], provenance: dict[str, Any]) -> None:
@@ -28,17 +29,17 @@ class ModelDescription:
         self.other_settings = [config.model for config in configs[1:]]
         self.classes = self.model_settings.classes
         self.settings: PostprocessSettings = configs[0].postprocess
-        self.tta = TtaSettings()
+        self.tta, self.tiles = TtaSettings(), TileSettings()
 
     @property
     def about(self) -> dict[str, dict[str, Any]]:
-        """Settings of the network and of the views, and the thresholds, as JSON takes them."""
-        settings = {"model": self.model_settings, "tta": self.tta, "postprocess": self.settings}
+        """Settings of the network, of views and tiles, and the thresholds, as JSON takes them."""
+        settings = {"model": self.model_settings, "tta": self.tta, "tiles": self.tiles, "postprocess": self.settings}
         return {name: given.model_dump(mode="json") for name, given in settings.items()}
 
     def configure(self, settings: PredictSettings) -> None:
         """Take views, and how to detect: what `settings.detect` says other than the first model's settings holds for all models."""
-        self.tta = settings.tta
+        self.tta, self.tiles = settings.tta, settings.tiles
         own = self.model_settings.detect
         changed = {name: value for name, value in settings.detect if value != getattr(own, name)}
 

@@ -39,14 +39,14 @@ def detect(detector: Detector[NDArray[Any]], images: Sequence[NDArray[Any]], bf1
     for size, proposed, of_image, mask in zip(sizes, proposals, found, masks, strict=True):
         if len(of_image.boxes) == cfg.max_detections:
             warnings.warn(
-                f"detections reached their cap of {cfg.max_detections} (model.detect.max_detections of the weights): cells may be missing, "
-                "give the image in parts",
+                f"detections reached their cap of {cfg.max_detections} (detect.max_detections): cells may be missing, "
+                "raise it with --set, or see the image in smaller tiles (tiles.whole, tiles.side)",
                 stacklevel=2,
             )
         if len(proposed) >= most and last_proposals_find_cells(of_image, len(proposed)):
             warnings.warn(
                 f"proposals reached their cap of {most} (model.rpn.post_nms of the weights) and the last of them still found cells: "
-                "some may be missing, give the image in parts",
+                "some may be missing, see the image in smaller tiles (tiles.whole, tiles.side)",
                 stacklevel=2,
             )
         predictions.append(

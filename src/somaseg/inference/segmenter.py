@@ -20,6 +20,7 @@ from somaseg.inference.views import make_views
 from somaseg.instances import Instances, Prediction
 from somaseg.models.cascade import Detector
 from somaseg.postprocessing.steps import postprocess
+from somaseg.tiling.predict import predict_tiled
 
 
 class Segmenter(ModelDescription):
@@ -40,7 +41,10 @@ class Segmenter(ModelDescription):
         self._detector()  # an ensemble refuses models that do not fit each other
 
     def predict(self, image: NDArray[Any]) -> Prediction:
-        """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float (see `somaseg.images.normalize`)."""
+        """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float (see `somaseg.images.normalize`); a large one in tiles."""
+        return predict_tiled(self._predict_whole, image, self.tiles)
+
+    def _predict_whole(self, image: NDArray[Any]) -> Prediction:
         if not image.size:
             height, width = to_grey(image).shape
             none = np.zeros(0, np.float32)

@@ -153,6 +153,6 @@ def study_key(runs: SavedRuns, tuning: Tuning) -> dict[str, str]:
 
 def write_settings(path: Path, settings: SegmentSettings, models: int, comment: str) -> None:
     """Settings as YAML that `segment`, `postprocess` and `fuse` take, below a comment of one or more lines."""
-    values = settings.model_dump(mode="json", exclude={"detect"} if models > 1 else {"detect", "fuse"})
+    values = settings.model_dump(mode="json", exclude={"detect", "tiles"} if models > 1 else {"detect", "fuse", "tiles"})
     lines = "".join(f"# {line}\n" for line in comment.splitlines())
     write_whole(path, lines + yaml.safe_dump(values, sort_keys=False))

@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from somaseg.config import TileSettings
+from somaseg.tiling.tiles import tiles
+
+SETTINGS = TileSettings(whole=100, side=80, overlap=16)
+
+
+@given(st.integers(1, 700), st.integers(1, 700))
+def test_cores_are_the_image_and_tiles_are_no_larger_than_asked(height, width):
+    parts = tiles((height, width), SETTINGS)
+    owners = np.zeros((height, width), int)
+    for part in parts:
+        x0, y0, x1, y1 = part.box
+        assert 0 <= x0 < x1 <= width
+        assert 0 <= y0 < y1 <= height
+        left, top, right, bottom = part.core
+        assert x0 <= left < right <= x1
+        assert y0 <= top < bottom <= y1
+        owners[top:bottom, left:right] += 1
+        if len(parts) > 1:
+            assert max(x1 - x0, y1 - y0) <= SETTINGS.side
+            for own, edge, end in ((left, x0, 0), (top, y0, 0), (right, x1, width), (bottom, y1, height)):
+                assert edge == own == end or abs(own - edge) >= SETTINGS.overlap // 2
+    assert (owners == 1).all()
+    assert (len(parts) == 1) == (max(height, width) <= SETTINGS.whole)
+
+
+def test_a_field_of_the_competition_is_one_tile_and_a_camera_image_several():
+    assert len(tiles((520, 704), TileSettings())) == 1
+    assert len(tiles((1040, 1392), TileSettings())) == 6
+    sides = {(x1 - x0, y1 - y0) for x0, y0, x1, y1 in (part.box for part in tiles((2048, 2048), TileSettings()))}
+    assert sides == {(584, 584)}
+
+
+def test_tiles_share_no_more_than_half():
+    with pytest.raises(ValidationError, match="give an overlap of at most half of the side"):
+        TileSettings(side=100, overlap=51)
