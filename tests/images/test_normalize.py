@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from somaseg.config import InputSettings
 from somaseg.errors import InputError
-from somaseg.images.normalize import CLIP, grey8, normalize, pixel_values, to_grey
+from somaseg.images.normalize import CLIP, doubts, grey8, normalize, pixel_values, to_grey
 
 GREY = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9))
 
@@ -102,3 +102,104 @@ def test_the_settings_choose_the_values():
     image = np.array([[2, 6], [6, 2]], np.uint8)
     np.testing.assert_array_equal(pixel_values(image, InputSettings()), normalize(image))
     np.testing.assert_array_equal(pixel_values(image, InputSettings(values="grey8")), image)
+
+
+def noise(height=64, width=80, seed=0):
+    """A grey picture whose values lie within 5 deviations of their mean."""
+    return np.clip(np.random.default_rng(seed).normal(120, 12, (height, width)), 70, 170).astype(np.uint8)
+
+
+@pytest.mark.parametrize("share", [0.0005, 0.004, 0.01, 0.03])
+def test_hot_pixels_leave_the_others_as_they_are(share):
+    plain = noise()
+    hot = plain.astype(np.uint16)
+    where = np.random.default_rng(1).random(plain.shape) < share
+    where[3, 5] = True
+    hot[where] = 65535
+    values, expected = normalize(hot), normalize(plain)
+    np.testing.assert_allclose(values[~where], expected[~where], atol=0.05)  # the mean and deviation of a few pixels fewer
+    assert (values[where] == CLIP).all()
+
+
+@pytest.mark.parametrize("value", [-1e5, 1e30, -1e300, 1e300])
+def test_one_number_that_stands_for_missing_data(value):
+    plain = noise().astype(np.float64) / 255
+    odd = plain.copy()
+    odd[7, 9] = value
+    rest = np.ones(plain.shape, bool)
+    rest[7, 9] = False
+    np.testing.assert_allclose(normalize(odd)[rest], normalize(plain)[rest], atol=2e-3)
+
+
+def with_hole(kind, picture, place):
+    """A picture without data in a place, and the words that tell it."""
+    if kind == "alpha":
+        opaque = np.full_like(picture, 255)
+        opaque[place] = 0
+        black = picture.copy()
+        black[place] = 0
+        return np.dstack([black, opaque]), "transparent"
+    values = {"nan": np.nan, "zero": 0, "white": 1000}
+    image = picture.astype(np.float32)
+    image[place] = values[kind]
+    return image, "transparent or no numbers" if kind == "nan" else f"value {values[kind]}, far from all others: taken for no data"
+
+
+@pytest.mark.parametrize("kind", ["alpha", "nan", "zero", "white"])
+@pytest.mark.parametrize(
+    "place",
+    [np.s_[:20], np.s_[:, 60:], np.s_[30:40], np.s_[20:40, 20:40], np.tril_indices(64, -20)],
+    ids=["top", "right", "row", "tile", "corner"],
+)
+def test_parts_without_data_do_not_count(kind, place):
+    plain = noise()
+    image, told = with_hole(kind, plain, place)
+    rest = np.ones(plain.shape, bool)
+    rest[place] = False
+    values = normalize(image)
+    shown = plain[rest].astype(np.float64)
+    np.testing.assert_allclose(values[rest], (shown - shown.mean()) / shown.std(), atol=1e-4)
+    assert np.abs(values[~rest]).max() < 0.2  # as bright as most of the picture: no edge
+    (doubt,) = doubts(image)
+    assert told in doubt
+    assert f"{100 * (1 - rest.mean()):.3g} %" in doubt
+
+
+def test_cells_on_a_black_ground_are_not_taken_for_a_picture_without_data():
+    image = np.zeros((64, 80), np.uint16)
+    for row in range(4, 60, 8):
+        image[row : row + 5, 4 + row % 16 : 70 : 8] = 900 + row
+        image[row : row + 5, 5 + row % 16 : 70 : 8] = 1000 - row
+    assert (image == 0).mean() > 0.2
+    values = normalize(image)
+    assert values[image == 0].max() < values[image > 0].min()
+
+
+def test_bright_blobs_on_a_dark_ground_keep_their_weight():
+    image = noise().astype(np.uint16)
+    image[20:32, 20:32] = 60000 + np.arange(144).reshape(12, 12)  # 3 % of the pixels, but side by side
+    grey = image.astype(np.float64)
+    np.testing.assert_allclose(normalize(image), np.clip((grey - grey.mean()) / grey.std(), -CLIP, CLIP), atol=1e-4)
+
+
+@pytest.mark.parametrize(("dtype", "offset"), [(np.uint32, 4 * 10**9), (np.int64, 10**12), (np.int32, -(2**31)), (np.uint16, 60000)])
+def test_large_whole_numbers_keep_their_contrast(dtype, offset):
+    plain = noise()
+    np.testing.assert_allclose(normalize(plain.astype(dtype) + dtype(offset)), normalize(plain), atol=1e-3)
+
+
+def test_doubts():
+    assert doubts(noise()) == []
+    assert doubts(np.zeros((1, 1), np.uint8)) == []
+    assert doubts(np.zeros((0, 4), np.uint8)) == []
+    mostly = noise()
+    mostly[np.random.default_rng(2).random(mostly.shape) < 0.6] = 120
+    (told,) = doubts(mostly)
+    assert "have the value 120: check that it shows cells" in told
+
+
+def test_grey8_stretches_what_is_shown():
+    plain = noise().astype(np.uint16)
+    image = plain.copy()
+    image[:20] = 0
+    np.testing.assert_array_equal(grey8(image)[20:], grey8(plain[20:]))

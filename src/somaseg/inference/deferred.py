@@ -1,5 +1,6 @@
 """A segmenter that builds its network when the first image asks for it: a run with nothing to do never loads torch."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from somaseg.checkpoints.names import check_hash, weights_files
 from somaseg.config import PredictSettings
 from somaseg.errors import InputError, WeightsError
 from somaseg.files import file_sha256
+from somaseg.images.normalize import doubts
 from somaseg.inference.description import ModelDescription
 from somaseg.instances import Prediction
 
@@ -42,6 +44,8 @@ class DeferredSegmenter(ModelDescription):
     def predict(self, image: NDArray[Any]) -> Prediction:
         """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float (see `somaseg.images.normalize`).
 
+        Warns of an image that is mostly one value, or in part without data.
+
         Raises:
             WeightsError: when the network cannot be built from the files.
         """
@@ -53,4 +57,6 @@ class DeferredSegmenter(ModelDescription):
             except InputError as error:
                 raise WeightsError(str(error)) from error
             self._segmenter.configure(PredictSettings(tta=self.tta, detect=self.model_settings.detect, tiles=self.tiles))
+        for doubt in doubts(image):
+            warnings.warn(doubt, UserWarning, stacklevel=2)
         return self._segmenter.predict(image)
