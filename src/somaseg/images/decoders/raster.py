@@ -1,6 +1,7 @@
 """Pictures that are no TIFF: PNG, JPEG, GIF, BMP, WebP and JPEG 2000, with the pixels that the file states."""
 
 import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,20 +52,22 @@ def raster_frames(path: Path, kind: str, stored: bool = False) -> Iterator[Frame
     Raises:
         InputError: naming file and limit when it claims too many pixels. What the decoders raise is passed on.
     """
+    if kind == "PNG":
+        _check_png(path)
     decoded = _by_imagecodecs(path, kind)
     if decoded is not None:
         yield _frame(path, None, decoded, 1, ())
         return
     with path.open("rb") as file:
         image = READERS[kind](file)
-        width, height = image.size
-        check_size(path, width, height, BYTES.get(image.mode, 4))
+        check_size(path, *image.size, BYTES.get(image.mode, 4))
         count = getattr(image, "n_frames", 1) if kind in ("PNG", "GIF", "WebP") else 1
         first_is_grey = image.mode in ("1", "L")
         for number in range(count):
             try:
                 if number:
                     image.seek(number)
+                    check_size(path, *image.size, BYTES.get(image.mode, 4))  # a frame of a GIF may reach beyond the first
                 image.load()
             except EOFError as error:
                 raise InputError(f"{path}: promises {count} frames, holds {number}: it may be cut off") from error
@@ -119,6 +122,28 @@ def _png_header(path: Path) -> tuple[int, int, int, int]:
     with path.open("rb") as file:
         width, height, bits, colour = struct.unpack(">16x2I2B", file.read(26))
     return int(width), int(height), int(bits), int(colour)
+
+
+def _check_png(path: Path) -> None:
+    """Refuse a PNG whose data are not what its own checksums say, or that has no end; decoders let some of that pass.
+
+    Raises:
+        InputError: naming the file and the chunk.
+    """
+    with path.open("rb") as file:
+        file.seek(8)
+        kind = b""
+        while kind != b"IEND":
+            head = file.read(8)
+            length, kind = struct.unpack(">I4s", head) if len(head) == 8 else (0, b"")
+            checksum, left = zlib.crc32(kind), length
+            while left > 0 and (data := file.read(min(left, 2**20))):
+                checksum, left = zlib.crc32(data, checksum), left - len(data)
+            found = file.read(4)
+            if len(found) < 4:
+                raise InputError(f"{path}: the PNG ends before its last chunk: it is cut off")
+            if int.from_bytes(found) != checksum and (kind[:1].isupper() or kind == b"fdAT"):
+                raise InputError(f"{path}: the chunk {kind!r} of the PNG has another checksum than it says: the file is damaged")
 
 
 def _by_imagecodecs(path: Path, kind: str) -> NDArray[Any] | None:

@@ -176,15 +176,11 @@ def _ome_frames(path: Path, tif: tifffile.TiffFile, images: list[OmeImage], open
 def _ome_places(image: OmeImage, there: dict[str | None, Any]) -> tuple[list[list[tuple[int, ...]]], int]:
     """Steps of the planes of each frame that is there with all its channels, and how many planes are not."""
     c = image.axes.index("C")
-    outer = [n for at, n in enumerate(image.shape) if at != c]
-    whole, found = [], 0
-    for step in np.ndindex(*outer):
-        places = [(*step[:c], channel, *step[c:]) for channel in range(image.shape[c])]
-        have = [place for place in places if place in image.places and image.places[place][0] in there]
-        found += len(have)
-        if len(have) == len(places):
-            whole.append(have)
-    return whole, image.planes - found
+    of_step: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+    for place in sorted(place for place, (name, _) in image.places.items() if name in there):
+        of_step.setdefault(place[:c] + place[c + 1 :], []).append(place)
+    whole = [places for _, places in sorted(of_step.items()) if len(places) == image.shape[c]]
+    return whole, image.planes - sum(map(len, of_step.values()))
 
 
 # Sizes of pixels.

@@ -144,7 +144,13 @@ def as_shown(path: Path, array: NDArray[Any], page: Any, channels: bool, samples
 
 
 def _colours(path: Path, array: NDArray[Any], page: Any, channels: bool, samples: bool, stored: bool) -> Samples:
-    photometric, bits = int(page.photometric), int(page.bitspersample)
+    if not isinstance(page.bitspersample, int):
+        raise InputError(f"{path}: has samples of different depths ({page.bitspersample} bits): save it with one")
+    if not isinstance(page.photometric, int) or not isinstance(page.compression, int):
+        raise InputError(
+            f"{path}: says several things of its colours or compression ({page.photometric}, {page.compression}): it is damaged"
+        )
+    photometric, bits = int(page.photometric), page.bitspersample
     count = 1 if array.ndim == 2 else array.shape[2]
     if channels or photometric in (0, 1, 4) or (photometric == PALETTE and (stored or samples)):
         if photometric == MIN_IS_WHITE and not stored:
