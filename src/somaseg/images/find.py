@@ -57,11 +57,6 @@ class _Search:
         self.left_out[printable(path)] = reason
 
 
-def is_image(path: Path) -> bool:
-    """Whether the name is that of an image file that can be read and is not hidden."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-
-
 def printable(path: str | Path) -> str:
     r"""A path as text that can be written anywhere; bytes that are no letters, which some disks keep in names, become \x.."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

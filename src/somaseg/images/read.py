@@ -14,7 +14,7 @@ from somaseg.errors import InputError, MissingExtraError
 from somaseg.images.decoders.kinds import MICROSCOPES, RASTERS, READ, kind_of
 from somaseg.images.decoders.raster import raster_frames
 from somaseg.images.decoders.tiff import tiff_frames
-from somaseg.images.find import IMAGE_SUFFIXES, TIFF_SUFFIXES, find_images, is_image
+from somaseg.images.find import IMAGE_SUFFIXES, TIFF_SUFFIXES, find_images
 from somaseg.images.frame import Frame, frame_name, image_stem
 from somaseg.images.microscopes import MICROSCOPE_SUFFIXES, microscope_frames
 
@@ -26,7 +26,6 @@ __all__ = [
     "find_images",
     "frame_name",
     "image_stem",
-    "is_image",
     "read_frames",
     "read_image",
     "read_planes",
