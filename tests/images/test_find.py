@@ -37,7 +37,7 @@ def test_every_suffix_that_is_read_is_found(tmp_path: Path) -> None:
 
 
 def test_results_of_an_earlier_run_are_left_out(tmp_path: Path) -> None:
-    assert set(RESULT_FOLDERS) == {name for name in FORMATS if name != "coco"}
+    assert set(RESULT_FOLDERS) >= {name for name in FORMATS if name != "coco"}
     assert "coco" in RESULT_FILES
     put(tmp_path / "culture.png")
     put(tmp_path / "result/labels/culture_labels.tif")
@@ -75,6 +75,12 @@ def test_masks_of_other_programs_are_left_out(tmp_path: Path, leftover: str, rea
     assert found == ["a.tif"]
     assert left_out == {leftover: reason}
     assert find_images([tmp_path / leftover]) == [tmp_path / leftover]
+
+
+def test_pictures_of_a_report_are_left_out(tmp_path: Path) -> None:
+    for name in ("a.png", "evaluation/precision.png", "evaluation/metrics.json", "other/precision.png"):
+        put(tmp_path / name)
+    assert names(tmp_path) == (["a.png", "other/precision.png"], {"evaluation/precision.png": "is a picture of an earlier report"})
 
 
 def test_an_image_that_only_sounds_like_a_mask_is_taken(tmp_path: Path) -> None:

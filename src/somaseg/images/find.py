@@ -28,8 +28,9 @@ OTHER_SUFFIXES = (
 ALWAYS_LEFT = ("_cp_masks", "_cp_output", "_cp_outlines", "_flows", "_overlay")  # of Cellpose, and ours
 OF_AN_IMAGE = ("_labels", "_label", "_masks", "_mask", "_seg", "_outlines")  # left out beside the image that they belong to
 LABEL_FOLDERS = ("labels", "label", "masks", "mask")
-RESULT_FOLDERS = ("labels", "overlays")  # that `segment` makes, of files that look like images
+RESULT_FOLDERS = ("labels", "overlays", "pictures")  # that `segment` and `pseudo` make, of files that look like images
 RESULT_FILES = ("run.json", "instances.json", "coco")  # by one of which the folder above them is known
+REPORT_PICTURES = {"precision.png": "metrics.json", "response.png": "tuning.json"}  # of `evaluate` and `tune`, and what lies beside them
 
 
 @dataclass(frozen=True)
@@ -201,6 +202,8 @@ def _leftover(path: Path, below: bool, stems: dict[str, set[Path]]) -> str | Non
     stem, parent = image_stem(path), path.parent
     if below and parent.name in RESULT_FOLDERS and any((parent.parent / name).exists() for name in RESULT_FILES):
         return "is a result of an earlier run"
+    if path.name in REPORT_PICTURES and (parent / REPORT_PICTURES[path.name]).exists():
+        return "is a picture of an earlier report"
     ending = next((end for end in ALWAYS_LEFT if stem.endswith(end)), None)
     if ending is not None and stem != ending:
         return f"ends in {ending}, as files do that segmentation programs write"

@@ -39,6 +39,11 @@ class Stack:
     channels: tuple[str, ...] = ()
 
     @property
+    def planes(self) -> int:
+        """Planes that it has, of all channels."""
+        return math.prod(n for axis, n in zip(self.axes, self.shape, strict=True) if axis not in "YXS")
+
+    @property
     def frames(self) -> int:
         """Frames that it has."""
         return math.prod(n for axis, n in zip(self.axes, self.shape, strict=True) if axis not in INNER)

@@ -122,6 +122,8 @@ def _plain_frames(path: Path, tif: tifffile.TiffFile, pages: int, stored: bool) 
         raise InputError(f"{path}: the TIFF holds no image: check the file")
     alone = len(stacks) == 1 and stacks[0].frames == 1
     yield from _numbered((alone, frame) for stack in stacks for frame in _frames_of(path, stack, stored))
+    if tif.is_imagej and first.samplesperpixel == 1 and (held := sum(stack.planes for stack in stacks)) < promised:
+        raise InputError(f"{path}: promises {promised} planes, holds {held}: it is cut off, or its description is that of another file")
 
 
 # OME: one image may lie in several files.
