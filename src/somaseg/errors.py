@@ -1,4 +1,7 @@
-"""The errors that somaseg raises for input it cannot use."""
+"""The errors that somaseg raises for input it cannot use, and how they show a value."""
+
+import reprlib
+from typing import Any
 
 
 class InputError(ValueError):
@@ -25,3 +28,13 @@ class MissingExtraError(ImportError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed: run  pip install 'somaseg[{extra}]'")
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict, _SHORT.maxtuple = 3, 6, 4, 6
+_SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 80, 40, 80
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: short, whatever it holds and however deep it is nested."""
+    return _SHORT.repr(value)

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
-import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from somaseg.errors import InputError
+from somaseg.errors import InputError, shown
+from somaseg.texts.encoding import read_text
+from somaseg.texts.yaml_text import parse_yaml
 
 
 class Settings(BaseModel):
@@ -32,6 +33,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 ProbabilityByClass = Annotated[dict[str, Probability], BeforeValidator(_by_class), AfterValidator(_has_default)]
 AreaByClass = Annotated[dict[str, Annotated[float, Field(ge=0)]], BeforeValidator(_by_class), AfterValidator(_has_default)]
 S = TypeVar("S", bound=Settings)
+FAULTS_SHOWN = 10
 
 
 def load_settings(kind: type[S], path: Path) -> S:
@@ -63,9 +65,10 @@ def update(settings: S, path: Path | None) -> S:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
+    text = read_text(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        values = parse_yaml(text)
+    except ValueError as error:
         raise InputError(f"{path}: cannot be read as YAML settings: {error}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: found {type(values).__name__}, expected settings as `name: value` lines")
@@ -95,8 +98,8 @@ def override(settings: S, assignments: Sequence[str]) -> S:
         if not equals or not isinstance(place, dict):
             raise InputError(f"--set {assignment}: expected KEY=VALUE with a key below {', '.join(values)}")
         try:
-            place[last] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            place[last] = parse_yaml(text)
+        except ValueError as error:
             raise InputError(f"--set {assignment}: {text!r} cannot be read as a YAML value") from error
     try:
         return type(settings).model_validate(values)
@@ -105,14 +108,17 @@ def override(settings: S, assignments: Sequence[str]) -> S:
 
 
 def _faults(kind: type[Settings], error: ValidationError) -> str:
-    return "; ".join(_fault(kind, fault) for fault in error.errors())
+    faults = error.errors()
+    more = f"; and {len(faults) - FAULTS_SHOWN} more" if len(faults) > FAULTS_SHOWN else ""
+    return "; ".join(_fault(kind, fault) for fault in faults[:FAULTS_SHOWN]) + more
 
 
 def _fault(kind: type[Settings], fault: ErrorDetails) -> str:
-    name = ".".join(map(str, fault["loc"]))
+    name = ".".join(map(str, fault["loc"]))[:200]
     if fault["type"] == "extra_forbidden":
-        return f"{name}: there is no such setting, found {fault['input']!r}: choose one of {', '.join(_fields(kind, fault['loc'][:-1]))}"
-    return f"{name}: {fault['msg']}, found {fault['input']!r}"
+        known = ", ".join(_fields(kind, fault["loc"][:-1]))
+        return f"{name}: there is no such setting, found {shown(fault['input'])}: choose one of {known}"
+    return f"{name}: {fault['msg']}, found {shown(fault['input'])}"
 
 
 def _fields(kind: type[Settings], place: tuple[int | str, ...]) -> list[str]:

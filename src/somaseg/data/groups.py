@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import polars as pl
-
 from somaseg.annotations.samples import Sample
 from somaseg.data.fields import find_groups
 from somaseg.errors import InputError
 from somaseg.images.read import IMAGE_SUFFIXES, image_stem
+from somaseg.texts.tables import read_table
 
 
 def grouped(samples: Sequence[Sample], column: str | None = None, csv: Path | None = None, find: bool = False) -> list[Sample]:
@@ -59,14 +58,12 @@ def groups_from_csv(path: Path, column: str) -> dict[str, str]:
     Raises:
         InputError: when the file is no table, the column is missing, or an image has two groups.
     """
-    try:
-        table = pl.read_csv(path, infer_schema=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"{path}: cannot be read as a CSV table ({error}): check the path and the file") from error
-    if column not in table.columns[1:]:
-        raise InputError(f"{path}: has no column {column} (--group-column): it has {', '.join(table.columns)}, the first being the image")
+    table = read_table(path)
+    columns = table.columns[1:]  # behind `line`
+    if column not in columns[1:]:
+        raise InputError(f"{path}: has no column {column} (--group-column): it has {', '.join(columns)}, the first being the image")
     groups: dict[str, str] = {}
-    for line, (image, group) in enumerate(table.select(table.columns[0], column).iter_rows(), start=2):
+    for line, image, group in table.select("line", columns[0], column).iter_rows():
         if image is None or group is None:
             raise InputError(f"{path}: line {line}, {column}: is empty: give every image a group")
         name = image_stem(image) if image.lower().endswith(IMAGE_SUFFIXES) else image

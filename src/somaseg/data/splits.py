@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import orjson
+from rich.markup import escape
 from rich.table import Table
 
 from somaseg.annotations.samples import Sample
 from somaseg.errors import InputError
 from somaseg.files import write_whole
+from somaseg.texts.json_text import read_json
 
 
 def make_folds(
@@ -92,18 +94,13 @@ def read_folds(path: Path) -> dict[str, int]:
     Raises:
         InputError: when the file is missing or holds something else.
     """
-    try:
-        data = orjson.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}): give the JSON that `somaseg data split` wrote") from error
-    except orjson.JSONDecodeError as error:
-        raise InputError(f"{path}: is not valid JSON ({error}): give the JSON that `somaseg data split` wrote") from error
+    data = read_json(path)
     folds = data.get("folds") if isinstance(data, dict) else None
     if not isinstance(folds, dict):
         raise InputError(f'{path}: folds: is missing, expected {{"folds": {{"image name": 0, ...}}}}')
     for name, fold in folds.items():
         if not isinstance(fold, int) or isinstance(fold, bool) or fold < 0:
-            raise InputError(f"{path}: folds, {name}: found {fold!r}, expected a fold number from 0")
+            raise InputError(f"{path}: folds, {name[:80]}: found {shown(fold)}, expected a fold number from 0")
     return folds
 
 
@@ -111,7 +108,7 @@ def fold_table(samples: Sequence[Sample], folds: Mapping[str, int]) -> Table:
     """Images, groups, cells, and images by cell type in each fold."""
     types = sorted({sample.type_name for sample in samples})
     table = Table("fold", title="Folds", title_justify="left")
-    for column in ("images", "groups", "cells", *types):
+    for column in ("images", "groups", "cells", *map(escape, types)):
         table.add_column(column, justify="right")
     for fold in sorted({folds[sample.name] for sample in samples}):
         inside = [sample for sample in samples if folds[sample.name] == fold]

@@ -1,0 +1,78 @@
+"""What a file may ask for before anything is allocated; each limit is lifted by a variable of the environment."""
+
+import os
+from pathlib import Path
+
+from somaseg.errors import InputError
+
+DEFAULTS = {
+    "SOMASEG_MAX_PIXELS": 2**28,  # of one image, its height times its width: 16,384 x 16,384
+    "SOMASEG_MAX_MASK_PIXELS": 10**9,  # of the boxes of all masks of a file together: a byte each
+    "SOMASEG_MAX_BYTES": 2**30,  # of what a packed file holds when it is unpacked
+}
+
+
+def limit(name: str) -> int:
+    """The limit `name`, one of `DEFAULTS`, as the environment has it.
+
+    Raises:
+        InputError: when the variable is no whole number above 0.
+    """
+    text = os.environ.get(name)
+    if text is None:
+        return DEFAULTS[name]
+    try:
+        value = int(text.replace("_", ""))
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise InputError(f"{name}: found {text!r}, expected a whole number from 1: unset it for {DEFAULTS[name]:,}")
+    return value
+
+
+def check_pixels(place: str, height: int, width: int) -> None:
+    """Refuse an image larger than `SOMASEG_MAX_PIXELS`.
+
+    Args:
+        place: file and field, for the message.
+        height: in pixels.
+        width: in pixels.
+
+    Raises:
+        InputError: naming the place, the size and the variable.
+    """
+    most = limit("SOMASEG_MAX_PIXELS")
+    if height * width > most:
+        raise InputError(
+            f"{place}: {width} x {height} are {height * width:,} pixels, the limit is {most:,}: if the size is right and the memory is "
+            f"there, set the variable SOMASEG_MAX_PIXELS={height * width}"
+        )
+
+
+class MaskBudget:
+    """How many pixels the boxes of the masks of one file may still have; a byte is kept for each.
+
+    It is `SOMASEG_MAX_MASK_PIXELS`, or a hundred pixels for each byte of the file where that is more: a file that large has that many
+    cells, while a few bytes can claim a mask as large as an image.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.most = max(limit("SOMASEG_MAX_MASK_PIXELS"), 100 * path.stat().st_size)
+        self.left = self.most
+
+    def spend(self, pixels: int) -> None:
+        """Take pixels away.
+
+        Raises:
+            InputError: when there are not so many left.
+        """
+        self.left -= pixels
+        if self.left < 0:
+            raise InputError(
+                f"{self.path}: its masks take more than {self.most:,} bytes: where the file is right and the memory is there, "
+                "set the variable SOMASEG_MAX_MASK_PIXELS to more"
+            )
