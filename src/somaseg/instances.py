@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
 from somaseg.errors import InputError
 from somaseg.masks import crops as mk
@@ -154,13 +153,12 @@ class Instances:
         size = (int(labels.shape[0]), int(labels.shape[1]))
         if not labels.size:
             return cls.empty(size, classes)
-        values, numbers = np.unique(labels, return_inverse=True)
-        if values[0] < 0:
-            raise InputError(f"label image: found the value {values[0]}, expected 0 as background and positive values as cells")
-        numbers = numbers.reshape(labels.shape) + (0 if 0 in values else 1)
-        crops = []
-        for number, (rows, columns) in enumerate(ndimage.find_objects(numbers), start=1):
-            crops.append(((columns.start, rows.start, columns.stop, rows.stop), numbers[rows, columns] == number))
+        if (low := labels.min()) < 0:
+            raise InputError(f"label image: found the value {low}, expected 0 as background and positive values as cells")
+        crops = [
+            ((columns.start, rows.start, columns.stop, rows.stop), labels[rows, columns] == value)
+            for value, (rows, columns) in mk.value_windows(labels)
+        ]
         return cls.build(size, crops, classes, np.full(len(crops), label))
 
     @classmethod

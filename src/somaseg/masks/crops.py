@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from faster_coco_eval.core import mask as coco_mask
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy import ndimage, sparse
 
 Size = tuple[int, int]
 
@@ -29,6 +29,9 @@ Runs = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 EMPTY_BOX = (0, 0, 0, 0)
+
+
+MOST_VALUES = 1 << 22
 
 
 def crop_from_mask(mask: NDArray[Any]) -> tuple[tuple[int, int, int, int], Mask]:
@@ -106,6 +109,21 @@ def label_image(crops: Sequence[Mask], boxes: Boxes, size: Size) -> tuple[NDArra
         lost += int(crop.sum()) - int(free.sum())
         view[free] = number
     return labels, lost
+
+
+def value_windows(labels: NDArray[Any]) -> list[tuple[int, tuple[slice, slice]]]:
+    """The values above 0 of a label image (H, W) of whole numbers from 0, rising, each with the rows and columns of its box."""
+    if not labels.size:
+        return []
+    if labels.dtype == np.bool_:
+        labels = labels.view(np.uint8)
+    if labels.max() <= MOST_VALUES:  # a table by value; no sorted copy of the image
+        found = enumerate(ndimage.find_objects(labels), start=1)
+        return [(value, (window[0], window[1])) for value, window in found if window is not None]
+    values, numbers = np.unique(labels, return_inverse=True)
+    numbers = numbers.reshape(labels.shape) + (0 if values[0] == 0 else 1)
+    windows = [(window[0], window[1]) for window in ndimage.find_objects(numbers)]
+    return list(zip(values[values > 0].tolist(), windows, strict=True))
 
 
 def pairwise_iou(crops: Sequence[Mask], boxes: Boxes, other_crops: Sequence[Mask], other_boxes: Boxes, size: Size) -> NDArray[np.float64]:

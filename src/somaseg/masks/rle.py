@@ -1,6 +1,8 @@
 """Decode the run-length codes of all cells of an image at once; one cell at a time, 35,000 cells take seconds."""
 
-from collections.abc import Mapping, Sequence
+import re
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,26 +13,46 @@ from somaseg.masks.crops import Boxes, Mask, Order, Size
 
 Ints = NDArray[np.integer[Any]]
 Crops = tuple[Boxes, tuple[Mask, ...]]
+COUNTS_AS_TEXT = re.compile(r"\s*\[?\s*\d+(?:[\s,]+\d+)+\s*\]?\s*")  # no compressed counts: these have neither space nor comma
+MOST_DIGITS = 12  # of a count, beside its highest: 65 bits
 
 
 def text_of_coco_rle(rle: Mapping[str, Any], size: Size) -> bytes:
-    """The compressed counts of a COCO RLE, whose own are compressed (str or bytes) or not (list).
+    """The compressed counts of a COCO RLE, whose own are compressed (text, bytes, bytes as Python prints them) or not (list, text).
 
     Raises:
         ValueError: when its size is not `size`, or its counts are no whole numbers that fill the frame.
         KeyError: when it lacks its size or its counts.
     """
     counts = rle["counts"]
-    if list(rle["size"]) != [*size]:
-        raise ValueError(f"size {rle['size']} differs from {[*size]}, the height and width of the image")
+    if _whole_numbers(rle["size"]) != [*size]:
+        raise ValueError(f"size {reprlib.repr(rle['size'])} differs from {[*size]}, the height and width of the image")
+    if isinstance(counts, str):
+        if counts[:2] in ("b'", 'b"') and counts[-1:] == counts[1]:  # as Python prints bytes
+            counts = counts[2:-1].replace("\\\\", "\\")
+        if not re.fullmatch(COUNTS_AS_TEXT, counts):
+            return counts.strip().encode()
+        counts = re.findall(r"\d+", counts)
     if isinstance(counts, bytes):
         return counts
-    if isinstance(counts, str):
-        return counts.encode()
     total = size[0] * size[1]
-    if not isinstance(counts, list) or not all(isinstance(n, int) and n >= 0 for n in counts) or sum(counts) != total:
+    numbers = _whole_numbers(counts)
+    if numbers is None or min(numbers, default=0) < 0 or sum(numbers) != total:
         raise ValueError(f"counts must be whole numbers from 0 that sum to {total} pixels, the image's height x width")
-    return bytes(coco_mask.frPyObjects({"size": [*size], "counts": counts}, *size)["counts"])
+    return bytes(coco_mask.frPyObjects({"size": [*size], "counts": numbers}, *size)["counts"])
+
+
+def _whole_numbers(values: Any) -> list[int] | None:
+    """A list of whole numbers, which may be floats or text of such; None for anything else."""
+    if not isinstance(values, (list, tuple)):
+        return None
+    if all(type(value) is int for value in values):
+        return list(values)
+    try:
+        numbers = [float(value) for value in values]
+        return [int(number) for number in numbers] if all(number.is_integer() for number in numbers) else None
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def runs_from_texts(texts: Sequence[bytes], total: int) -> tuple[Ints, Ints, Ints, dict[int, str]]:
@@ -77,7 +99,9 @@ def runs_from_texts(texts: Sequence[bytes], total: int) -> tuple[Ints, Ints, Int
     ends[n_runs > 0] = starts[final]
     starts -= gaps
     starts -= lengths
-    wrong = (ends != total) | (lead < 0)
+    # Running sums may wrap around and come out right, so the sums are taken as floats as well.
+    sums = np.bincount(owner, lengths.astype(np.float64) + gaps, len(texts)) + lead
+    wrong = (ends != total) | (lead < 0) | (sums != total)
     if min(lengths.min(initial=0), gaps.min(initial=0)) < 0:
         wrong[owner[(lengths < 0) | (gaps < 0)]] = True
     for i in np.flatnonzero(wrong).tolist():
@@ -94,7 +118,10 @@ def _bad_texts(codes: NDArray[np.uint8], ends: Ints) -> dict[int, str]:
     reasons = {int(i): "holds characters that are no compressed RLE" for i in np.searchsorted(ends, strange, side="right")}
     finals = np.append(codes, np.uint8(255))[ends - 1]
     cut_off = np.flatnonzero((finals >= 80) | (np.diff(ends, prepend=0) == 0))
-    return {**dict.fromkeys(cut_off.tolist(), "is cut off"), **reasons}
+    last = np.flatnonzero(np.append(codes, np.uint8(48)) < 80)
+    long = last[np.diff(last, prepend=-1) > MOST_DIGITS + 1].clip(max=max(len(codes) - 1, 0))
+    endless = {int(i): "holds a number of too many digits" for i in np.searchsorted(ends, long, side="right")}
+    return {**endless, **dict.fromkeys(cut_off.tolist(), "is cut off"), **reasons}
 
 
 def _values(codes: NDArray[np.uint8], text_ends: Ints, dtype: np.dtype[Any]) -> tuple[Ints, Ints]:
@@ -123,7 +150,9 @@ def _running_sum(values: Ints, lengths: Ints, initial: Ints | None = None) -> In
     return sums
 
 
-def crops_from_runs(starts: Ints, lengths: Ints, owner: Ints, n: int, size: Size, order: Order) -> Crops:
+def crops_from_runs(
+    starts: Ints, lengths: Ints, owner: Ints, n: int, size: Size, order: Order, spend: Callable[[int], None] | None = None
+) -> Crops:
     """Boxes and crops of `n` masks from the runs of all of them.
 
     Args:
@@ -133,6 +162,7 @@ def crops_from_runs(starts: Ints, lengths: Ints, owner: Ints, n: int, size: Size
         n: number of masks; one without runs gets an empty box.
         size: (height, width) of the frame.
         order: "F" when pixels are numbered down the columns (COCO), "C" along the rows (Kaggle).
+        spend: is told the pixels of all boxes before they are allocated, and raises when they are too many.
     """
     line = size[0] if order == "F" else size[1]
     major = starts // line
@@ -150,6 +180,8 @@ def crops_from_runs(starts: Ints, lengths: Ints, owner: Ints, n: int, size: Size
         high[filled, 1] = np.maximum.reduceat(past, first).clip(max=line)
     extent = high - low
     area = extent[:, 0] * extent[:, 1]
+    if spend is not None:
+        spend(int(area.sum()))
     ends = np.cumsum(area)
     offset = ends - area
     # A run over the end of a line makes the box as wide as the line, so every run is one run of its crop as well.
