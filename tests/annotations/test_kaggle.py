@@ -75,3 +75,60 @@ def test_a_row_that_says_nothing_certain_about_its_image(tmp_path: Path, row: st
 def test_a_csv_without_a_column(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no column annotation"):
         read_annotations(kaggle(tmp_path / "train.csv", "a,b", header="id,predicted"))
+
+
+HEADER = "id,annotation,width,height,cell_type"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{HEADER}\na,8 2 13 2,5,4,astro\n",
+        f"{HEADER.replace(',', ', ')}\na, 8 2 13 2, 5, 4, astro\n",
+        f"{HEADER}\na,8  2   13 2 ,5,4,astro\n",
+        f"{HEADER}\na.png,8 2 13 2,5,4,astro\n",
+        f"{HEADER.replace(',', ';')}\na;8 2 13 2;5;4;astro\n",
+        f"{HEADER.replace(',', ';')}\na;8 2 13 2;5,0;4,0;astro\n",
+        f"{HEADER.replace(',', chr(9))}\na\t8 2 13 2\t5\t4\tastro\n",
+        f"{HEADER.title()}\na,8 2 13 2,5,4,astro\n",
+        f"{HEADER.upper().replace('_', ' ')}\na,8 2 13 2,5,4,astro\n",
+        f"\ufeff{HEADER}\r\n\r\na,8 2 13 2,5.0,4.0,astro\r\n,,,,\r\n",
+        f'{HEADER}\n"a","8 2 13 2","5","4","astro"\n',
+        f'{HEADER}\na, "8, 2, 13, 2", 5, 4, astro\n',
+        f'{HEADER}\na,"[8 2 13 2]",5,4,astro\n',
+        f"{HEADER}\na,8.0 2.0 13.0 2.0,5,4,astro\n",
+        f"{HEADER}\nC:\\x\\a.PNG,8 2 13 2,5,4,astro\n",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_tables_of_spreadsheets_and_scripts(tmp_path: Path, text: str, encoding: str) -> None:
+    (tmp_path / "train.csv").write_bytes(text.encode(encoding))
+    (sample,) = read_annotations(tmp_path)
+    assert (sample.name, sample.cell_type) == ("a", "astro")
+    np.testing.assert_array_equal(sample.instances.to_masks()[0], SQUARE == 1)
+
+
+@pytest.mark.parametrize("nothing", ["", "nan", "None", "NULL"])
+def test_an_image_without_cells(tmp_path: Path, nothing: str) -> None:
+    (tmp_path / "train.csv").write_text(f"{HEADER}\na,{nothing},5,4,\n")
+    assert len(read_annotations(tmp_path)[0].instances) == 0
+
+
+def test_an_image_under_two_spellings_counts_once(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(f"{HEADER}\na,8 2,5,4,astro\na.png,8 2,5,4,astro\na.png,1 1,5,4,astro\n")
+    samples, problems = inspect_annotations(tmp_path)
+    assert [(s.name, len(s.instances)) for s in samples] == [("a", 2)]
+    assert [p.kind for p in problems] == ["image listed twice"]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-0", "1e999", "2.5", "", "x", "99999999999999999999"])
+def test_sizes_that_are_none(tmp_path: Path, value: str) -> None:
+    (tmp_path / "train.csv").write_text(f"{HEADER}\na,1 1,{value},4,astro\n")
+    with pytest.raises(InputError, match="line 2, width"):
+        read_annotations(tmp_path)
+
+
+def test_a_giant_image_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(f"{HEADER}\na,1 1,100000,100000,astro\n")
+    with pytest.raises(InputError, match=r"line 2: 100000 x 100000 are 10,000,000,000 pixels.*SOMASEG_MAX_PIXELS"):
+        read_annotations(tmp_path)

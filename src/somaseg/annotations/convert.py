@@ -5,6 +5,7 @@ from typing import Literal
 
 from somaseg.annotations.read import read_annotations
 from somaseg.annotations.write import write_coco, write_kaggle, write_label_tiffs
+from somaseg.files import check_file, check_folder
 
 
 def convert(source: Path, destination: Path, to: Literal["coco", "kaggle", "labels"], images: Path | None = None) -> list[str]:
@@ -18,8 +19,17 @@ def convert(source: Path, destination: Path, to: Literal["coco", "kaggle", "labe
 
     Returns:
         What was written and what the format could not hold, a line each.
+
+    Raises:
+        InputError: when nothing can be written there, which is found first, or the annotations cannot be read.
     """
-    samples = read_annotations(source, images)
+    if to == "labels":
+        check_folder(destination / "labels")
+        file = destination
+    else:
+        file = json_or_csv(destination, "annotations.json" if to == "coco" else "train.csv")
+        check_file(file)
+    samples = read_annotations(source, images, opened=False)
     cells = sum(len(sample.instances) for sample in samples)
     summary = f"{len(samples)} images with {cells} cells"
     ignored = sum(len(sample.ignored) for sample in samples)
@@ -28,7 +38,11 @@ def convert(source: Path, destination: Path, to: Literal["coco", "kaggle", "labe
         lost = write_label_tiffs(samples, destination)
         lines = [f"{name}: {pixels} pixels lost where cells overlap" for name, pixels in lost.items()]
         return [*lines, *left_out, f"wrote {summary} to {destination / 'labels'}, {sum(lost.values())} pixels lost where cells overlap"]
-    name, write = ("annotations.json", write_coco) if to == "coco" else ("train.csv", write_kaggle)
-    file = destination if destination.suffix.lower() == Path(name).suffix else destination / name
+    write = write_coco if to == "coco" else write_kaggle
     write(samples, file)
     return [*left_out, f"wrote {summary} to {file}"]
+
+
+def json_or_csv(destination: Path, name: str) -> Path:
+    """The file that a destination means: itself when it has the suffix of `name`, else `name` in the folder that it is."""
+    return destination if destination.suffix.lower() == Path(name).suffix else destination / name

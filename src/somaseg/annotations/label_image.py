@@ -1,77 +1,170 @@
-"""Label TIFFs: one image of integers a field, 0 for background and one value a cell."""
+"""Label images: one image of whole numbers a field, 0 for background and one value a cell, in any container that images have."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from somaseg.annotations.image_folder import ImageFolder, sibling_images
+from somaseg.annotations.coco import file_problems
+from somaseg.annotations.image_folder import Found, ImageFolder, is_file, sibling_images
 from somaseg.annotations.samples import Problem, Sample
-from somaseg.errors import InputError
-from somaseg.images.read import DECODE_ERRORS, TIFF_SUFFIXES, image_stem
+from somaseg.errors import InputError, shown
+from somaseg.images.read import DECODE_ERRORS, TIFF_SUFFIXES, image_stem, read_planes
 from somaseg.instances import Instances
+from somaseg.limits import MaskBudget, check_pixels
+from somaseg.masks.crops import value_windows
 
-ENDINGS = ("_labels", "_label", "_masks", "_mask")
+ENDINGS = ("_cp_masks", "_labels", "_label", "_masks", "_mask")
+LABEL_SUFFIXES = (*TIFF_SUFFIXES, ".png")
+FEW = 5  # classes that a mask of classes may have, each in many pieces
+EIGHT = np.ones((3, 3), bool)
 
 
-def read_label_tiffs(path: Path, images: Path | None = None) -> tuple[list[Sample], list[Problem]]:
-    """Samples of one label TIFF or of all in a folder, by name.
+def read_label_images(path: Path, images: Path | None = None) -> tuple[list[Sample], list[Problem]]:
+    """Samples of one label image or of all in a folder, by name, and what is wrong with them.
 
-    The image of `a_labels.tif` (or `a.tif`) is the one that the file names, else `a.*` in `images`: by default the folder
-    `images` beside the labels, or beside their folder, else the folder of the labels or the one above a folder `labels`.
-    Classes are those that the file names, else the single class "cell".
+    The image of `a_labels.tif`, `a_cp_masks.png` (or `a.tif`) is the one that the file names, else `a.*` in `images`: by default the
+    folder `images` beside the labels, or beside their folder, else the folder of the labels or the one above a folder `labels`.
+    Classes are those that the file names, else the single class "cell". One value in several pieces, or a few values in many, are
+    taken for a mask of cells or classes and no label image: a fatal problem.
     """
-    if path.is_file():
-        files = [path]
-    else:
-        files = sorted(p for p in path.iterdir() if p.suffix.lower() in TIFF_SUFFIXES and is_label_name(p, images))
+    files = [path] if path.is_file() else label_files(path, images)
     parent = path.parent if path.is_file() else path
     above = parent.parent if parent.name == "labels" else parent
-    folder = ImageFolder(images or sibling_images(above, ("images",)), without=parent if parent != above else None)
-    return [_read(file, folder, images is not None) for file in files], []
+    skip = frozenset(file.name for file in files) if images is None else frozenset()
+    folder = ImageFolder(images or sibling_images(above, ("images",)), parent if parent != above else None, skip)
+    samples: dict[str, Sample] = {}
+    problems: list[Problem] = []
+    for file in files:
+        sample, found = _read(file, folder, images is not None)
+        if sample.name in samples:
+            raise InputError(f"{file}: is a second label image of {sample.name}: keep one of them in {parent}")
+        samples[sample.name] = sample
+        problems += found
+    return list(samples.values()), problems
 
 
-def is_label_name(path: Path, images: Path | None = None) -> bool:
-    """Whether a TIFF is a label image: by its ending, by its folder `labels`, or since the images are elsewhere."""
-    return images is not None or path.parent.name == "labels" or image_stem(path).endswith(ENDINGS)
+def label_files(folder: Path, images: Path | None = None) -> list[Path]:
+    """The label images of a folder, sorted: those whose names end as such; else TIFFs, else PNGs, where all images are elsewhere."""
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in LABEL_SUFFIXES and not p.name.startswith(".") and p.is_file())
+    named = [p for p in files if image_stem(p).endswith(ENDINGS)]
+    elsewhere = images is not None and images.resolve() != folder.resolve()
+    if named or not (elsewhere or folder.name == "labels"):
+        return named
+    return [p for p in files if p.suffix.lower() in TIFF_SUFFIXES] or files
 
 
 def image_name(path: Path) -> str:
-    """Name of the image that a label TIFF belongs to."""
+    """Name of the image that a label image belongs to."""
     stem = image_stem(path)
-    return next((stem.removesuffix(e) for e in ENDINGS if stem.endswith(e)), stem)
+    return next((stem.removesuffix(e) for e in ENDINGS if stem.endswith(e) and stem != e), stem)
 
 
-def _read(path: Path, folder: ImageFolder, images_given: bool) -> Sample:
+def read_labels(path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
+    """The values of a label image (H, W), 0 or more, and what its description tells (see `export.labels`).
+
+    Whole numbers of any type, floats that are whole numbers, one plane of a stack, equal channels; places in a palette.
+
+    Raises:
+        InputError: when it cannot be read or is no image of whole numbers.
+    """
+    planes = read_planes(path)  # any container by its content
+    if len(planes) != 1:
+        raise InputError(f"{path}: holds {len(planes)} planes, expected one: save the labels of each image as a file of their own")
+    array = planes[0]
+    if array.ndim == 3:
+        colours = array[..., :3] if array.shape[2] == 4 else array
+        if not (colours == colours[..., :1]).all():
+            raise InputError(f"{path}: is a colour image, expected one whole number a pixel, 0 for background and one a cell")
+        array = colours[..., 0]
+    if array.dtype.kind == "f":
+        with np.errstate(all="ignore"):
+            whole = np.isfinite(array) & (array == np.floor(array)) & (np.abs(array) < 2**53)
+        if not whole.all():
+            raise InputError(f"{path}: found the value {array[~whole][0]}, expected whole numbers from 0, one a cell")
+    if array.dtype.kind not in "uifb" or array.min(initial=0) < 0 or (array.dtype.kind == "u" and array.max(initial=0) >= 2**63):
+        raise InputError(f"{path}: pixels are {array.dtype} from {array.min(initial=0)}, expected whole numbers from 0, one a cell")
+    check_pixels(str(path), *array.shape)
+    if array.dtype.kind == "f":
+        array = array.astype(np.uint32 if array.max(initial=0) < 2**32 else np.int64)
+    return array, _described(path)
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """What the description of a TIFF tells of its cells; nothing for other files."""
     try:
         with tifffile.TiffFile(path) as tif:
-            labels = tif.asarray()
-            described: dict[str, Any] = (tif.shaped_metadata or ({},))[0]
-    except DECODE_ERRORS as error:
-        raise InputError(f"{path}: cannot be read as a label TIFF ({error}): the file may be damaged or cut off") from error
-    if labels.ndim != 2 or labels.dtype.kind not in "ui" or labels.min(initial=0) < 0:
-        raise InputError(
-            f"{path}: pixels are {labels.dtype} of shape {labels.shape}, expected one image (height, width) of whole numbers from 0"
-        )
-    name = image_name(path)
-    named = described.get("image")
-    image = path.parent / named if named and not images_given else folder.find(name)
-    return Sample(image, _instances(path, labels, described), name, described.get("group"), described.get("cell_type"))
+            described = (tif.shaped_metadata or ({},))[0]
+    except DECODE_ERRORS:
+        return {}
+    return dict(described) if isinstance(described, dict) else {}
+
+
+def _read(path: Path, folder: ImageFolder, images_given: bool) -> tuple[Sample, list[Problem]]:
+    labels, described = read_labels(path)
+    name, named = _text(path, described, "name") or image_name(path), _text(path, described, "image")
+    problems: list[Problem] = []
+    if named and not images_given and is_file(path.parent / named):
+        found = Found(path.parent / named)
+    else:
+        found = folder.find(named if named and not images_given else image_name(path))
+        if named and not images_given and not is_file(found.path):
+            found = Found(path.parent / named, found.choices, found.certain)
+    problems += file_problems(str(path), name, named or image_name(path), found)
+    if "labels" not in described and (text := mask_of_classes(labels)):
+        message = f"{path}: {text}: if so, give each cell a value of its own; `--fix` takes each piece for a cell"
+        problems.append(Problem("binary mask", message, name, fatal=True))
+    instances = _instances(path, labels, described)
+    sample = Sample(found.path, instances, name, _text(path, described, "group"), _text(path, described, "cell_type"))
+    return sample, problems
+
+
+def _text(path: Path, described: dict[str, Any], field: str) -> str | None:
+    value = described.get(field)
+    if value is not None and (not isinstance(value, str) or "\0" in value):
+        raise InputError(f"{path}: description, {field}: found {shown(value)}, expected a text")
+    return value or None
+
+
+def mask_of_classes(labels: NDArray[Any]) -> str | None:
+    """Why a label image may be a binary mask, or one of classes; None when its values are cells."""
+    found = value_windows(labels)
+    if not 0 < len(found) <= FEW:
+        return None
+    pieces = [int(ndimage.label(labels[window] == value, EIGHT)[1]) for value, window in found]
+    if len(found) == 1 and pieces[0] > 1:
+        return f"one value ({found[0][0]}) has {pieces[0]} pieces: it may be a binary mask, not a label image"
+    if len(found) > 1 and min(pieces) > 2:
+        return f"{len(found)} values have {sum(pieces)} pieces: it may be a mask of classes, not a label image"
+    return None
 
 
 def _instances(path: Path, labels: NDArray[Any], described: dict[str, Any]) -> Instances:
-    classes = tuple(described.get("classes", ("cell",)))
-    instances = Instances.from_label_image(labels, classes)
+    classes = described.get("classes", ["cell"])
+    if not isinstance(classes, (list, tuple)) or not classes or not all(isinstance(name, str) for name in classes):
+        raise InputError(f"{path}: description, classes: found {shown(classes)}, expected names")
+    instances = _from_labels(path, labels, tuple(classes))
     if "labels" not in described:
         return instances
-    values = np.unique(labels)
-    values = values[values > 0].astype(np.int64)
-    if len(values) and values[-1] > len(described["labels"]):
+    numbers = described["labels"]
+    if not isinstance(numbers, (list, tuple)) or not all(type(n) is int and 0 <= n < len(classes) for n in numbers):
+        raise InputError(f"{path}: description, labels: found {shown(numbers)}, expected a number of its {len(classes)} classes a cell")
+    values = np.array([value for value, _ in value_windows(labels)], np.int64)
+    if len(values) and values[-1] > len(numbers):
         raise InputError(
-            f"{path}: has the value {values[-1]}, but its description gives classes for {len(described['labels'])} cells: "
+            f"{path}: has the value {values[-1]}, but its description gives classes for {len(numbers)} cells: "
             "save the edited image without the old description"
         )
-    of_value = np.array(described["labels"], np.int64)[values - 1]
-    return Instances(instances.size, instances.boxes, instances.masks, of_value, instances.scores, classes)
+    of_value = np.array(numbers, np.int64)[values - 1]
+    return Instances(instances.size, instances.boxes, instances.masks, of_value, instances.scores, instances.classes)
+
+
+def _from_labels(path: Path, labels: NDArray[Any], classes: Sequence[str]) -> Instances:
+    """The cells of a label image, after a look at how large their boxes are together."""
+    sizes = [(rows.stop - rows.start) * (columns.stop - columns.start) for _, (rows, columns) in value_windows(labels)]
+    MaskBudget(path).spend(sum(sizes))
+    return Instances.from_label_image(labels, classes)

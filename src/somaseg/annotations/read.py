@@ -1,53 +1,67 @@
 """Read annotations of any known format into `Sample`s."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from somaseg.annotations.coco import read_coco
 from somaseg.annotations.kaggle import read_kaggle
-from somaseg.annotations.label_tiff import is_label_name, read_label_tiffs
+from somaseg.annotations.label_image import LABEL_SUFFIXES, label_files, read_label_images
 from somaseg.annotations.samples import Problem, Sample
 from somaseg.errors import InputError
-from somaseg.images.read import TIFF_SUFFIXES
 
 COCO_NAMES = ("annotations.json", "instances.json")
+JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
+TABLE_SUFFIXES = (".csv", ".tsv")
 
 
-def read_annotations(path: str | Path, images: str | Path | None = None) -> list[Sample]:
-    """Samples of a `train.csv`, a COCO JSON, label TIFFs, or a folder that holds one of them.
+def read_annotations(path: str | Path, images: str | Path | None = None, opened: bool = True) -> list[Sample]:
+    """Samples of a `train.csv`, a COCO JSON, label images, or a folder that holds one of them.
 
     Image files are located but not opened, and may be absent. A folder is searched in this order: `annotations.json`,
-    `instances.json`, `train.csv`, the only JSON file, the folder `labels`, label TIFFs beside their images.
+    `instances.json`, `train.csv`, the only JSON file, the folder `labels`, label images beside their images.
 
     Args:
         path: file or folder.
         images: folder of the images; by default `images` or `train` beside the annotations, else their own folder.
+        opened: whether the image files will be opened, so that it must be certain which file each name means.
 
     Raises:
         InputError: when no annotation is found, or one has no meaning; the message names file, row and field.
     """
     samples, problems = inspect_annotations(path, images)
+    refuse(path, problems, opened)
+    return samples
+
+
+def refuse(path: str | Path, problems: Sequence[Problem], opened: bool = True) -> None:
+    """Refuse annotations with problems that leave one of them without a meaning; see `read_annotations`.
+
+    Raises:
+        InputError: with the first of them.
+    """
     fatal = [p for p in problems if p.fatal]
     if fatal:
         more = f" ({len(fatal) - 1} more like this)" if len(fatal) > 1 else ""
         raise InputError(f"{fatal[0].message}{more}; `somaseg data check {path} --fix OUT` writes a repaired copy")
-    return samples
+    unsure = [p for p in problems if p.kind == "ambiguous image"]
+    if opened and unsure:
+        raise InputError(unsure[0].message)
 
 
 def inspect_annotations(path: str | Path, images: str | Path | None = None) -> tuple[list[Sample], list[Problem]]:
     """Samples, and what is wrong with single annotations instead of an error; see `read_annotations`."""
-    source = locate(Path(path), images is not None)
     folder = None if images is None else Path(images)
+    source = locate(Path(path), folder)
     if folder is not None and not folder.is_dir():
         raise InputError(f"{folder}: is no folder of images: check the path")
     with _collector_paused():
-        if source.suffix.lower() == ".csv":
+        if source.suffix.lower() in TABLE_SUFFIXES:
             return read_kaggle(source, folder)
-        if source.suffix.lower() == ".json":
+        if source.suffix.lower() in JSON_SUFFIXES:
             return read_coco(source, folder)
-        return read_label_tiffs(source, folder)
+        return read_label_images(source, folder)
 
 
 @contextmanager
@@ -62,25 +76,26 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def locate(path: Path, images_given: bool = False) -> Path:
-    """The annotation file, or folder of label TIFFs, that `path` means."""
-    known = (".csv", ".json", *TIFF_SUFFIXES)
+def locate(path: Path, images: Path | None = None) -> Path:
+    """The annotation file, or folder of label images, that `path` means."""
+    known = (*TABLE_SUFFIXES, *JSON_SUFFIXES, *LABEL_SUFFIXES)
     if path.is_file():
         if path.suffix.lower() in known:
             return path
         raise InputError(f"{path}: is no annotation file: expected one that ends in {', '.join(known)}")
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder: check the path")
+    files = {p.name.casefold(): p for p in sorted(path.iterdir()) if p.is_file() and not p.name.startswith(".")}
     for name in (*COCO_NAMES, "train.csv"):
-        if (path / name).is_file():
-            return path / name
-    found = sorted(path.glob("*.json"))
+        if name in files:
+            return files[name]
+    found = [file for name, file in files.items() if name.endswith(".json")]
     if len(found) == 1:
         return found[0]
     for folder in (path / "labels", path):
-        tiffs = [p for p in folder.glob("*") if p.suffix.lower() in TIFF_SUFFIXES]
-        if any(is_label_name(p, path if images_given else None) for p in tiffs):
+        if folder.is_dir() and label_files(folder, images):
             return folder
     raise InputError(
-        f"{path}: holds no annotations: expected annotations.json, train.csv, or TIFFs in a folder labels or named *_labels.tif"
+        f"{path}: holds no annotations: expected annotations.json, train.csv, or label images (TIFF or PNG) in a folder labels or named "
+        "*_labels, *_masks or *_cp_masks"
     )

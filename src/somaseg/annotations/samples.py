@@ -18,6 +18,13 @@ ProblemKind = Literal[
     "unreadable mask",
     "unknown class",
     "unknown image",
+    "no annotation",
+    "bad piece",
+    "bad score",
+    "image listed twice",
+    "ambiguous image",
+    "binary mask",
+    "only crowds",
     "outside image",
     "box outside image",
     "empty mask",
@@ -43,7 +50,8 @@ class Sample:
         source: "manual" for people's outlines, "pseudo" for a model's.
         pixel_size: edge of a pixel in µm, or None.
         metadata: further fields of the image as the annotation has them; writers put them back.
-        ignored: what may be a cell or not, of the same size and classes; nothing takes them for cells. Empty where not given.
+        ignored: what may be a cell or not, single regions or crowds, of the same size and classes; neither cell nor background.
+        image_id: id of the image in its COCO file, as text; None elsewhere. Lists of results name images by it.
     """
 
     image: Path
@@ -55,6 +63,7 @@ class Sample:
     pixel_size: float | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     ignored: Instances = None  # type: ignore[assignment]  # only until __post_init__, which knows the size
+    image_id: str | None = None
 
     def __post_init__(self) -> None:
         if self.cell_type is None and len(self.instances):
@@ -80,6 +89,7 @@ class Problem:
         index: number of the cell in the sample's instances, None where the image as a whole is meant.
         fatal: whether the annotation has no meaning as it stands, so that `read_annotations` refuses it. Such a cell stays in
             the samples of `inspect_annotations` as an empty mask, or cut off where it reaches beyond the image.
+        raw: the annotation as the file has it where no sample can hold it, so that a repaired copy carries it on.
     """
 
     kind: ProblemKind
@@ -87,6 +97,7 @@ class Problem:
     image: str | None = None
     index: int | None = None
     fatal: bool = False
+    raw: Any = None
 
 
 def classes_present(sample: Sample) -> list[str]:

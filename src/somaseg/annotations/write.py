@@ -1,7 +1,7 @@
 """Write samples as COCO JSON, as the competition's `train.csv`, or as label TIFFs; masks come back exact to the pixel."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,20 @@ from somaseg.export.labels import label_tiff
 from somaseg.export.submission import kaggle_rle
 from somaseg.files import write_whole
 from somaseg.instances import Instances
+from somaseg.texts.tables import csv_bytes
 
 
-def write_coco(samples: Sequence[Sample], path: Path) -> None:
+def write_coco(samples: Sequence[Sample], path: Path, further: Mapping[str, Any] | None = None) -> None:
     """COCO JSON with compressed RLE; overlaps and the order of the cells are kept.
 
     `file_name` leads from the folder of `path` to the image. The samples' metadata, cell type, group, source and pixel size
-    become fields of the image; scores are written where they are not all 1. Ignored regions follow the cells, with `ignore` 1.
+    become fields of the image; scores are written where they are not all 1. Ignored regions follow the cells, with `iscrowd` and
+    `ignore` 1, so that COCO's tools leave them out as well.
+
+    Args:
+        samples: the images and cells.
+        path: the file.
+        further: fields of the file beside images, categories and annotations.
     """
     classes = list(dict.fromkeys(name for sample in samples for part in (sample.instances, sample.ignored) for name in part.classes))
     numbers = {name: number for number, name in enumerate(classes, start=1)}
@@ -30,17 +37,13 @@ def write_coco(samples: Sequence[Sample], path: Path) -> None:
     annotations: list[dict[str, Any]] = []
     for image_id, sample in enumerate(samples, start=1):
         images.append(_coco_image(sample, image_id, path.parent))
-        for part, marks in ((sample.instances, {}), (sample.ignored, {"ignore": 1})):
+        for part, marks in ((sample.instances, {}), (sample.ignored, {"iscrowd": 1, "ignore": 1})):
             scores = part.scores.tolist() if (part.scores != 1).any() else ()
             for number, (label, cell) in enumerate(zip(part.labels.tolist(), coco_cells(part), strict=True)):
                 own = {"id": len(annotations) + 1, "image_id": image_id, "category_id": numbers[part.classes[label]]}
                 annotations.append({**own, **cell, **({"score": scores[number]} if scores else {}), **marks})
-    data = {
-        "images": images,
-        "categories": categories(classes),
-        "annotations": annotations,
-    }
-    write_whole(path, orjson.dumps(data))
+    data = {"images": images, "categories": categories(classes), "annotations": annotations, **(further or {})}
+    write_whole(path, orjson.dumps(data, default=str))
 
 
 def _coco_image(sample: Sample, image_id: int, folder: Path) -> dict[str, Any]:
@@ -82,7 +85,7 @@ def write_kaggle(samples: Sequence[Sample], path: Path) -> None:
         for rle, name in cells or [("", sample.cell_type)]:
             rows.append(tuple({**fields, "annotation": rle, "cell_type": name}.get(column) for column in columns))
     text = [tuple(None if value in (None, "") else str(value) for value in row) for row in rows]
-    write_whole(path, pl.DataFrame(text, schema=dict.fromkeys(columns, pl.String), orient="row").write_csv())
+    write_whole(path, csv_bytes(pl.DataFrame(text, schema=dict.fromkeys(columns, pl.String), orient="row")))
 
 
 def kaggle_rles(instances: Instances) -> list[str]:
@@ -93,7 +96,8 @@ def kaggle_rles(instances: Instances) -> list[str]:
 def write_label_tiffs(samples: Sequence[Sample], folder: Path) -> dict[str, int]:
     """One `labels/<name>.tif` an image: cell i has the value i + 1, uint16, or uint32 above 65,535 cells.
 
-    The image, the classes of the cells, group and cell type stand in the TIFF's description, where `read_annotations` finds them.
+    The name, the image, the classes of the cells, group and cell type stand in the TIFF's description, where `read_annotations` finds
+    them; folders in a name are joined by `_` in that of the file.
 
     Returns:
         Pixels that the label view lost where cells overlap, by name; images that lost none are left out.
@@ -105,7 +109,7 @@ def write_label_tiffs(samples: Sequence[Sample], folder: Path) -> dict[str, int]
     lost: dict[str, int] = {}
     for name, sample in zip(names, samples, strict=True):
         image = Path(os.path.relpath(sample.image, folder / "labels")).as_posix()
-        exported = label_tiff(sample.instances, image=image, group=sample.group, cell_type=sample.cell_type)
+        exported = label_tiff(sample.instances, name=sample.name, image=image, group=sample.group, cell_type=sample.cell_type)
         write_whole(folder / "labels" / f"{name}.tif", exported.data)
         if exported.pixels_lost:
             lost[sample.name] = exported.pixels_lost

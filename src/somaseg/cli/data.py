@@ -21,7 +21,7 @@ class Format(StrEnum):
 
 @data_app.command("check")
 def data_check(
-    path: Annotated[Path, typer.Argument(help="COCO JSON, train.csv, label TIFFs, or a folder with one of them.")],
+    path: Annotated[Path, typer.Argument(help="COCO JSON, train.csv, label images, or a folder with one of them.")],
     images: Annotated[Path | None, typer.Option(help="Folder of the images, where it is not beside the annotations.")] = None,
     fix: Annotated[Path | None, typer.Option(help="Write a repaired copy: a .json file, or a folder for annotations.json.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write everything found to this JSON file.")] = None,
@@ -29,18 +29,26 @@ def data_check(
     """Report duplicates, empty, broken and overlapping masks, areas, and unreadable images; exit code 1 when there are problems."""
     from somaseg.data import report as report
     from somaseg.data.check import check
-    from somaseg.data.repair import repair, write_repaired
+    from somaseg.data.repair import left_out, repair, repaired_file, write_repaired
+    from somaseg.files import check_file
 
+    for file in (None if fix is None else repaired_file(fix), json):
+        if file is not None:
+            check_file(file)
     result = check(path, images, progress=console.is_terminal)
     repaired, changes = repair(result.samples, result.problems) if fix is not None else ([], [])
     console.print(report.class_table(result))
     if result.problems:
         console.print(report.image_table(result), report.problem_table(result))
+        for line in report.problem_lines(result):
+            say(line)
     else:
         console.print("no problems found")
     if fix is not None:
-        written = write_repaired(repaired, fix)
+        written = write_repaired(repaired, fix, changes, left_out(result.problems))
         console.print(report.change_table(changes))
+        for line in report.change_lines(changes):
+            say(line)
         wrote(written)
     if json is not None:
         report.write_json(result, changes, json)
@@ -50,7 +58,7 @@ def data_check(
 
 @data_app.command("split")
 def data_split(
-    path: Annotated[Path, typer.Argument(help="COCO JSON, train.csv, label TIFFs, or a folder with one of them.")],
+    path: Annotated[Path, typer.Argument(help="COCO JSON, train.csv, label images, or a folder with one of them.")],
     out: Annotated[Path, typer.Option(help="JSON file for the fold of each image.")] = Path("folds.json"),
     images: Annotated[Path | None, typer.Option(help="Folder of the images, where it is not beside the annotations.")] = None,
     folds: Annotated[int, typer.Option(help="Number of folds.")] = 5,
@@ -66,8 +74,11 @@ def data_split(
     from somaseg.annotations.read import read_annotations
     from somaseg.data import splits
     from somaseg.data.groups import grouped
+    from somaseg.files import check_file
 
-    samples = grouped(read_annotations(path, images), group_column, group_csv, find_groups)
+    if given is None:
+        check_file(out)
+    samples = grouped(read_annotations(path, images, opened=find_groups), group_column, group_csv, find_groups)
     if given is not None:
         chosen = splits.read_folds(given)
         splits.check_folds(samples, chosen)
@@ -81,7 +92,7 @@ def data_split(
 
 @data_app.command("convert")
 def data_convert(
-    source: Annotated[Path, typer.Argument(help="COCO JSON, train.csv, label TIFFs, or a folder with one of them.")],
+    source: Annotated[Path, typer.Argument(help="COCO JSON, train.csv, label images, or a folder with one of them.")],
     destination: Annotated[Path, typer.Argument(help="JSON file, CSV file, or folder for label TIFFs.")],
     to: Annotated[Format, typer.Option(help="Format to write.")],
     images: Annotated[Path | None, typer.Option(help="Folder of the images, where it is not beside the annotations.")] = None,

@@ -1,6 +1,5 @@
 """What is wrong with annotations and with their image files."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +8,8 @@ import numpy as np
 from rich.progress import track
 from scipy import ndimage
 
-from somaseg.annotations.coco import is_ignored, load_coco, unique_names
-from somaseg.annotations.read import inspect_annotations, locate
+from somaseg.annotations.image_folder import is_file
+from somaseg.annotations.read import inspect_annotations
 from somaseg.annotations.samples import Problem, ProblemKind, Sample
 from somaseg.errors import InputError
 from somaseg.images.read import read_frames
@@ -51,46 +50,23 @@ class Check:
 def check(path: str | Path, images: str | Path | None = None, progress: bool = False) -> Check:
     """Check the annotations that `read_annotations` reads from `path`, and their image files.
 
-    Found are: masks that cannot be read, belong to no image or class, are empty, reach beyond the image, repeat an earlier
-    one exactly, have holes, or have a straight horizontal edge of 50 pixels or more inside the image; boxes beyond the image
-    (COCO); image files that are missing, unreadable or of another size.
+    Found are: masks that cannot be read or have a piece that is no polygon, belong to no image or class, are empty, reach beyond the
+    image, repeat an earlier one exactly, have holes, or have a straight horizontal edge of 50 pixels or more inside the image; boxes
+    beyond the image and scores that are none (COCO); images that are listed twice; masks of classes given as label images; image
+    files that are missing, unreadable, of another size, or not certain.
 
     Raises:
         InputError: when the file as a whole cannot be read.
     """
     samples, problems = inspect_annotations(path, images)
-    source = locate(Path(path), images is not None)
-    if source.suffix.lower() == ".json":
-        problems += box_problems(source)
     unread = {(p.image, p.index) for p in problems if p.kind == "unreadable mask"}
+    not_there = {p.image for p in problems if p.kind in ("missing image", "ambiguous image")}
     numbers = []
     for sample in track(samples, "checking", disable=not progress, transient=True):
-        problems += [p for p in mask_problems(sample) if (p.image, p.index) not in unread] + image_problems(sample)
+        problems += [p for p in mask_problems(sample) if (p.image, p.index) not in unread]
+        problems += [] if sample.name in not_there else image_problems(sample)
         numbers.append(_numbers(sample))
     return Check(samples, problems, numbers)
-
-
-def box_problems(path: Path) -> list[Problem]:
-    """Boxes of a COCO file that are no box or reach beyond the image by more than a pixel."""
-    data = load_coco(path)
-    images = {image["id"]: (image, name) for image, name in zip(data["images"], unique_names(data["images"]), strict=True)}
-    seen: Counter[str] = Counter()
-    problems: list[Problem] = []
-    for row, annotation in enumerate(data["annotations"]):
-        image, name = images.get(annotation.get("image_id"), (None, ""))
-        if image is None:
-            continue
-        index = None if is_ignored(annotation) else seen[name]
-        seen[name] += index is not None
-        bbox = annotation.get("bbox")
-        if bbox is None:
-            continue
-        valid = isinstance(bbox, list) and len(bbox) == 4 and all(isinstance(n, (int, float)) for n in bbox) and min(bbox[2:]) >= 0
-        expected = f"[x, y, width, height] inside {image['width']} x {image['height']} pixels"
-        if not valid or min(bbox[:2]) < -1 or bbox[0] + bbox[2] > image["width"] + 1 or bbox[1] + bbox[3] > image["height"] + 1:
-            message = f"{path}: annotations[{row}], bbox: found {bbox}, expected {expected}"
-            problems.append(Problem("box outside image", message, name, index))
-    return problems
 
 
 def mask_problems(sample: Sample) -> list[Problem]:
@@ -140,7 +116,7 @@ def straight_run(mask: Mask, box: Sequence[int], size: Size) -> int:
 def image_problems(sample: Sample) -> list[Problem]:
     """What is wrong with the image file of a sample."""
     height, width = sample.instances.size
-    if not sample.image.is_file():
+    if not is_file(sample.image):
         return [Problem("missing image", f"{sample.image}: is not there: give the folder of the images", sample.name)]
     try:
         sizes = {frame.array.shape[:2] for frame in read_frames(sample.image)}
@@ -158,13 +134,17 @@ def _numbers(sample: Sample) -> ImageCheck:
     areas: dict[str, list[int]] = {}
     for label, area in zip(filled.labels.tolist(), filled.area.tolist(), strict=True):
         areas.setdefault(instances.classes[label], []).append(area)
-    covered = np.zeros(instances.size, np.int32)
+    covered = np.zeros(instances.size, np.uint8)
+    foreground = overlapping = 0
     for mask, (x0, y0, x1, y1) in zip(filled.masks, filled.boxes, strict=True):
-        covered[y0:y1, x0:x1] += mask
+        view = covered[y0:y1, x0:x1]
+        foreground += int(np.count_nonzero(mask & (view == 0)))
+        overlapping += int(np.count_nonzero(mask & (view == 1)))
+        view += mask & (view < 2)
     return ImageCheck(
         name=sample.name,
         areas=areas,
-        foreground=int((covered > 0).sum()),
-        overlapping=int((covered > 1).sum()),
+        foreground=foreground,
+        overlapping=overlapping,
         in_pieces=sum(ndimage.label(mask, EIGHT)[1] > 1 for mask in filled.masks),
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+from rich.markup import escape
 from rich.table import Table
 
 from somaseg.data.check import Check, ImageCheck
@@ -25,7 +26,7 @@ def check_json(result: Check, changes: Sequence[Change]) -> dict[str, Any]:
         "sum": {**_numbers(result.images), "images": len(result.images), "problems": dict(Counter(p.kind for p in result.problems))},
         "images": [{"name": image.name, **_numbers([image]), "problems": by_image.get(image.name, [])} for image in result.images],
         "problems_without_image": by_image.get(None, []),
-        "changes": [{"action": change.action, "image": change.image, "index": change.index} for change in changes],
+        "changes": [{"action": change.action, "image": change.image, "index": change.index, "found": change.found} for change in changes],
     }
 
 
@@ -62,7 +63,7 @@ def class_table(result: Check) -> Table:
     columns = {name: _column(result.images, name) for name in names} | ({} if len(names) == 1 else {"all": _column(result.images, None)})
     table = Table("", title="Cells by class", title_justify="left")
     for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(escape(name), justify="right", no_wrap=True)
     for label in next(iter(columns.values())):
         table.add_row(label, *(column[label] for column in columns.values()))
     return table
@@ -85,15 +86,23 @@ def _column(images: Sequence[ImageCheck], name: str | None) -> dict[str, str]:
 
 
 def problem_table(result: Check) -> Table:
-    """How many problems of each kind, in how many images, and the first one in full."""
+    """How many problems of each kind, in how many images."""
     table = Table("problem", title="Problems", title_justify="left")
     table.add_column("number", justify="right")
     table.add_column("images", justify="right")
-    table.add_column("first", overflow="fold")
     for kind, number in Counter(p.kind for p in result.problems).most_common():
-        of_kind = [p for p in result.problems if p.kind == kind]
-        table.add_row(kind, str(number), str(len({p.image for p in of_kind})), of_kind[0].message)
+        table.add_row(kind, str(number), str(len({p.image for p in result.problems if p.kind == kind})))
     return table
+
+
+def problem_lines(result: Check, most: int = 3) -> list[str]:
+    """The first problems of each kind in full, a line each."""
+    lines = []
+    for kind, number in Counter(p.kind for p in result.problems).most_common():
+        of_kind = [p.message for p in result.problems if p.kind == kind]
+        lines += [f"{kind}: {message}" for message in of_kind[:most]]
+        lines += [f"{kind}: {number - most} more, all of them with --json"] if number > most else []
+    return lines
 
 
 def image_table(result: Check, rows: int = 20) -> Table:
@@ -110,7 +119,7 @@ def image_table(result: Check, rows: int = 20) -> Table:
         image = numbers[name]
         kinds = Counter(p.kind for p in result.problems if p.image == name)
         listed = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
-        table.add_row(name, str(sum(map(len, image.areas.values()))), f"{_share([image]):.1%}", str(image.in_pieces), listed)
+        table.add_row(escape(name), str(sum(map(len, image.areas.values()))), f"{_share([image]):.1%}", str(image.in_pieces), listed)
     return table
 
 
@@ -122,6 +131,12 @@ def change_table(changes: Sequence[Change]) -> Table:
     for action, number in Counter(change.action for change in changes).most_common():
         table.add_row(action, str(number), str(len({change.image for change in changes if change.action == action})))
     return table
+
+
+def change_lines(changes: Sequence[Change], most: int = 100) -> list[str]:
+    """What was done to each cell, a line each."""
+    lines = [f"{change.action}: {change.found}" for change in changes[:most]]
+    return [*lines, *([f"{len(changes) - most} more: the copy tells all under info, changes"] if len(changes) > most else [])]
 
 
 def write_json(result: Check, changes: Sequence[Change], path: Path) -> None:

@@ -100,7 +100,7 @@ def read_folds(path: Path) -> dict[str, int]:
         raise InputError(f'{path}: folds: is missing, expected {{"folds": {{"image name": 0, ...}}}}')
     for name, fold in folds.items():
         if not isinstance(fold, int) or isinstance(fold, bool) or fold < 0:
-            raise InputError(f"{path}: folds, {name[:80]}: found {shown(fold)}, expected a fold number from 0")
+            raise InputError(f"{path}: folds, {name[:80]}: found {fold!r:.80}, expected a fold number from 0")
     return folds
 
 
