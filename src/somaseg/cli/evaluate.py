@@ -29,7 +29,9 @@ def evaluate(
     """Score predictions against annotations, images paired by name."""
     from somaseg.evaluation import evaluate as stage
     from somaseg.evaluation.report import score_table
+    from somaseg.files import check_folder
 
+    check_folder(out)
     result = stage.evaluate(pred, truth, None if weights_by_type is None else stage.parse_weights(weights_by_type))
     console.print(score_table(result.map_iou, result.cells, result.cells_by_class, result.coco_ap))
     for text in result.notes():
@@ -60,7 +62,9 @@ def compare(
     """Draw truth and results side by side, on the images where they are worst, to see why."""
     from somaseg.annotations.read import read_annotations
     from somaseg.evaluation import compare as stage
+    from somaseg.files import check_folder
 
+    check_folder(out)
     look = stage.PictureSettings(iou, colour.value, steps, None if zoom is None else stage.parse_zoom(zoom))
     samples = read_annotations(truth, images)
     found = stage.read_results(results, truth, samples, settings_file, assignments or [])

@@ -1,7 +1,7 @@
 """F1, PQ, AJI and counts: how many cells were found, and how well they are outlined; scores play no part.
 
 A cell is found when a prediction has mask IoU strictly above .5 with it, one to one. Of the largest matchings the one with the greatest
-sum of IoU counts, so that overlapping cells get their best partners.
+sum of IoU counts, so that overlapping cells get their best partners. Predictions in ignored regions: see `matching`, at IoU .5.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from somaseg.evaluation.matching import Comparison, Record
+from somaseg.evaluation.matching import Comparison, Record, comparison_counts
 
 FOUND_IOU = 0.5
 
@@ -24,7 +24,7 @@ class ImageCells:
 
     Attributes:
         true: true cells.
-        predicted: predicted cells.
+        predicted: predicted cells; without those that lie in ignored regions and have no partner.
         found: true cells with a partner of IoU above .5.
         iou_sum: sum of the IoU of these pairs.
         aji: aggregated Jaccard index, in [0, 1].
@@ -71,7 +71,7 @@ def image_cells(comparison: Comparison) -> ImageCells:
     pairs = matched_iou(comparison)
     return ImageCells(
         true=len(comparison.truth_area),
-        predicted=len(comparison.pred_area),
+        predicted=len(pairs) + int(comparison_counts(comparison, (FOUND_IOU,))[1][0]),
         found=len(pairs),
         iou_sum=float(pairs.sum()),
         aji=aggregated_jaccard(comparison),
@@ -121,11 +121,14 @@ def aggregated_jaccard(comparison: Comparison) -> float:
     """AJI: each true cell takes the prediction of greatest IoU; shared pixels over joint pixels, unused predictions added below.
 
     Of several predictions with the same greatest IoU an unused one is taken, so that doubled cells find their doubles. Areas are
-    summed cell by cell: pixels where cells overlap count once for each cell. Nothing and nothing gives 1.
+    summed cell by cell: pixels where cells overlap count once for each cell. Nothing and nothing gives 1. Predictions in ignored
+    regions are taken by true cells of IoU above .5 alone, and not added below.
     """
+    excused = comparison.excused(FOUND_IOU)
+    iou = np.where(excused[comparison.pred] & (comparison.iou <= FOUND_IOU), 0, comparison.iou)
     greatest = np.zeros(len(comparison.truth_area))
-    np.maximum.at(greatest, comparison.truth, comparison.iou)
-    best = np.flatnonzero(comparison.iou == greatest[comparison.truth])
+    np.maximum.at(greatest, comparison.truth, iou)
+    best = np.flatnonzero((iou == greatest[comparison.truth]) & (iou > 0))
     best = best[np.lexsort((comparison.pred[best], comparison.truth[best]))]
     candidates = zip(best.tolist(), comparison.truth[best].tolist(), comparison.pred[best].tolist(), strict=True)
     chosen: list[int] = []
@@ -137,6 +140,8 @@ def aggregated_jaccard(comparison: Comparison) -> float:
         used.add(pred)
     shared = int(comparison.shared[chosen].sum())
     taken_area = int(comparison.pred_area[comparison.pred[chosen]].sum())
-    unused_area = int(np.delete(comparison.pred_area, list(used)).sum())
+    unused = ~excused
+    unused[list(used)] = False
+    unused_area = int(comparison.pred_area[unused].sum())
     joint = int(comparison.truth_area.sum()) + taken_area - shared + unused_area
     return shared / joint if joint else 1.0

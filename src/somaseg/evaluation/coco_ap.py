@@ -1,7 +1,7 @@
 """`coco_ap`: COCO's area under the precision-recall curve for masks, by faster-coco-eval.
 
 Another number than `map_iou`: it ranks the cells of all images by score and matches IoU >= t. COCO's usual cap of 100 detections an
-image would cut most cultures short, so the cap here is 2000, or more where an image has more.
+image would cut most cultures short, so the cap here is 2000, or more where an image has more. Ignored regions are COCO's crowds.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 
-from somaseg.evaluation.matching import Record
+from somaseg.evaluation.matching import Pair, Record
 from somaseg.instances import Instances
 
 MAX_DETECTIONS = 2000
@@ -66,20 +66,20 @@ class CocoAp(Record):
     max_detections: int
 
 
-def coco_ap(pairs: Sequence[tuple[Instances, Instances]], cell_types: Sequence[str]) -> CocoAp:
+def coco_ap(pairs: Sequence[Pair], cell_types: Sequence[str]) -> CocoAp:
     """COCO mask AP of predictions against truth; the class of a cell is the cell type of its image.
 
     Args:
-        pairs: (prediction, truth) of each image.
+        pairs: (prediction, truth) or (prediction, truth, ignored regions) of each image.
         cell_types: cell type of each image's truth.
     """
     names = sorted(set(cell_types))
     categories = [names.index(name) + 1 for name in cell_types]
-    images = [{"id": i, "height": truth.size[0], "width": truth.size[1]} for i, (_, truth) in enumerate(pairs, start=1)]
-    max_detections = max([MAX_DETECTIONS, *(len(pred) for pred, _ in pairs)])
+    images = [{"id": i, "height": truth.size[0], "width": truth.size[1]} for i, (_, truth, *_) in enumerate(pairs, start=1)]
+    max_detections = max([MAX_DETECTIONS, *(len(pred) for pred, *_ in pairs)])
     evaluator = COCOeval_faster(
-        _coco(images, [truth for _, truth in pairs], categories, names),
-        _coco(images, [pred for pred, _ in pairs], categories, names),
+        _coco(images, [truth for _, truth, *_ in pairs], categories, names, [pair[2] if len(pair) == 3 else None for pair in pairs]),
+        _coco(images, [pred for pred, *_ in pairs], categories, names, [None] * len(pairs)),
         iouType="segm",
         ranges={name: list(bounds) for name, bounds in AREA_BINS.items()},
     )
@@ -90,22 +90,30 @@ def coco_ap(pairs: Sequence[tuple[Instances, Instances]], cell_types: Sequence[s
     return CocoAp(overall=overall, by_class=dict(zip(names, by_class, strict=True)), max_detections=max_detections)
 
 
-def _coco(images: list[dict[str, int]], parts: Sequence[Instances], categories: Sequence[int], names: Sequence[str]) -> COCO:
+def _coco(
+    images: list[dict[str, int]],
+    parts: Sequence[Instances],
+    categories: Sequence[int],
+    names: Sequence[str],
+    crowds: Sequence[Instances | None],
+) -> COCO:
     annotations: list[dict[str, Any]] = []
-    for image, category, instances in zip(images, categories, parts, strict=True):
-        for rle, area, score in zip(instances.to_rle(), instances.area.tolist(), instances.scores.tolist(), strict=True):
-            number = len(annotations) + 1  # from 1: to COCO's tools id 0 means "not matched"
-            annotations.append(
-                {
-                    "id": number,
-                    "image_id": image["id"],
-                    "category_id": category,
-                    "segmentation": rle,
-                    "area": area,
-                    "iscrowd": 0,
-                    "score": score,
-                }
-            )
+    for image, category, instances, crowd in zip(images, categories, parts, crowds, strict=True):
+        for part, is_crowd in ((instances, 0), (crowd, 1)):
+            if part is None:
+                continue
+            for rle, area, score in zip(part.to_rle(), part.area.tolist(), part.scores.tolist(), strict=True):
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,  # from 1: to COCO's tools id 0 means "not matched"
+                        "image_id": image["id"],
+                        "category_id": category,
+                        "segmentation": rle,
+                        "area": area,
+                        "iscrowd": is_crowd,
+                        "score": score,
+                    }
+                )
     return COCO(
         {"images": images, "annotations": annotations, "categories": [{"id": i, "name": name} for i, name in enumerate(names, start=1)]}
     )

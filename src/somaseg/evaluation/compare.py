@@ -140,7 +140,9 @@ def compare(
     if unknown:
         raise InputError(f"image {unknown[0]!r}: is not in the truth: give names of its images, without a suffix such as .png")
     wanted = [sample for sample in samples if not chosen or sample.name in chosen]
-    judged = {s.name: tuple(pictures.judge(r.name, predicted(r.cells, s), s.instances, look.iou) for r in results) for s in wanted}
+    judged = {
+        s.name: tuple(pictures.judge(r.name, predicted(r.cells, s), s.instances, look.iou, s.ignored) for r in results) for s in wanted
+    }
     wanted.sort(key=lambda sample: (np.mean([one.map_iou for one in judged[sample.name]]), sample.name))
     compared = []
     for number, sample in enumerate(wanted if chosen else wanted[:worst], start=1):

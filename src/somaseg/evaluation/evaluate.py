@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from somaseg.annotations.read import read_annotations
-from somaseg.annotations.samples import Sample
-from somaseg.annotations.submission import is_submission, read_submission
+from somaseg.annotations.image_folder import pair_names
+from somaseg.annotations.read import inspect_annotations, locate, read_annotations, refuse
+from somaseg.annotations.samples import Problem, Sample
+from somaseg.annotations.submission import is_result_list, is_submission, read_result_list, read_submission
 from somaseg.errors import InputError
 from somaseg.evaluation.cell_scores import CellScores, cell_scores, image_cells
 from somaseg.evaluation.coco_ap import CocoAp, coco_ap
@@ -20,6 +21,7 @@ from somaseg.evaluation.matching import Record, compare_cells, comparison_counts
 from somaseg.evaluation.report import precision_figure
 from somaseg.files import whole, write_whole
 from somaseg.instances import Instances
+from somaseg.texts.tables import csv_bytes, writable
 
 
 class ImageScore(Record):
@@ -56,6 +58,7 @@ class Evaluation(Record):
         coco_ap: COCO mask AP.
         missing: images without a prediction; they count as images in which nothing was found.
         ignored: predicted images that the truth does not have; they do not count.
+        remarks: what was odd about the truth or the predictions and changes what is counted.
         images: each image, worst `map_iou` first.
     """
 
@@ -65,6 +68,7 @@ class Evaluation(Record):
     coco_ap: CocoAp
     missing: tuple[str, ...]
     ignored: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
     images: tuple[ImageScore, ...]
 
     def notes(self) -> list[str]:
@@ -76,7 +80,7 @@ class Evaluation(Record):
             )
         if self.ignored:
             notes.append(f"predicted images that the truth does not have, left out: {len(self.ignored)} ({_some(self.ignored)})")
-        return notes
+        return [*notes, *self.remarks]
 
 
 def evaluate(pred: Path, truth: Path, weights: Mapping[str, float] | None = None) -> Evaluation:
@@ -84,19 +88,30 @@ def evaluate(pred: Path, truth: Path, weights: Mapping[str, float] | None = None
 
     Args:
         pred: the output folder of `somaseg segment`, a Kaggle submission (CSV with the columns id and predicted; it has no
-            scores, so that its `coco_ap` means little), or anything that `read_annotations` reads.
+            scores, so that its `coco_ap` means little), a COCO list of results, or anything that `read_annotations` reads.
         truth: anything that `read_annotations` reads.
         weights: proportions of the cell types, see `metrics.map_iou`.
 
     Raises:
         InputError: when a file cannot be read, sizes differ, no image of the truth was predicted, or the weights do not fit.
     """
-    samples = read_annotations(truth)
+    samples, problems = inspect_annotations(truth)
+    refuse(truth, problems, opened=False)
     if not samples:
         raise InputError(f"{truth}: holds no image: give the annotations of at least one")
     predictions, others = read_predictions(pred, samples)
     check_paired(pred, predictions, others, truth, samples)
-    return score_samples(samples, predictions, weights, others)
+    return score_samples(samples, predictions, weights, others, _remarks(problems))
+
+
+def _remarks(problems: Sequence[Problem]) -> tuple[str, ...]:
+    """The first problem of each kind that changes what is counted."""
+    remarks = []
+    for kind in ("image listed twice", "only crowds", "bad piece"):
+        found = [problem.message for problem in problems if problem.kind == kind]
+        more = f" ({len(found) - 1} more like this)" if len(found) > 1 else ""
+        remarks += [f"{kind}: {found[0]}{more}"] if found else []
+    return tuple(remarks)
 
 
 def score_samples(
@@ -104,13 +119,17 @@ def score_samples(
     predictions: Mapping[str, Instances],
     weights: Mapping[str, float] | None = None,
     ignored: tuple[str, ...] = (),
+    remarks: tuple[str, ...] = (),
 ) -> Evaluation:
-    """Score predictions, by the name of the image, against samples; an image without a prediction counts as empty."""
-    pairs = [(predicted(predictions, sample), sample.instances) for sample in samples]
+    """Score predictions, by the name of the image, against samples; an image without a prediction counts as empty.
+
+    Ignored regions of a sample are neither cell nor background, see `matching`.
+    """
+    pairs = [(predicted(predictions, sample), sample.instances, sample.ignored) for sample in samples]
     types = [sample.type_name for sample in samples]
     rows, table, cells = [], [], []
-    for sample, cell_type, (pred, truth) in zip(samples, types, pairs, strict=True):
-        comparison = compare_cells(pred, truth)
+    for sample, cell_type, pair in zip(samples, types, pairs, strict=True):
+        comparison = compare_cells(*pair)
         table.append(precision(*comparison_counts(comparison)))
         cells.append(image_cells(comparison))
         rows.append(
@@ -132,6 +151,7 @@ def score_samples(
         coco_ap=coco_ap(pairs, types),
         missing=tuple(sample.name for sample in samples if sample.name not in predictions),
         ignored=ignored,
+        remarks=remarks,
         images=tuple(sorted(rows, key=lambda row: (row.map_iou, row.image))),
     )
 
@@ -140,7 +160,7 @@ def write_evaluation(evaluation: Evaluation, out: Path) -> list[Path]:
     """Write `metrics.json`, `images.csv` (worst image first) and `precision.png` into a folder; returns their paths."""
     paths = [out / "metrics.json", out / "images.csv", out / "precision.png"]
     write_whole(paths[0], evaluation.model_dump_json(indent=2, exclude={"images"}) + "\n")
-    write_whole(paths[1], pl.DataFrame([row.model_dump() for row in evaluation.images]).write_csv())
+    write_whole(paths[1], csv_bytes(pl.DataFrame([{**row.model_dump(), "image": writable(row.image)} for row in evaluation.images])))
     with whole(paths[2]) as part:
         precision_figure(evaluation.map_iou).savefig(part, format="png", dpi=160)
     return paths
@@ -150,9 +170,11 @@ def read_predictions(path: Path, samples: Sequence[Sample]) -> tuple[dict[str, I
     """Predicted cells by name of the image, and the names of predicted images that are not among `samples`."""
     if is_submission(path):
         return read_submission(path, {sample.name: sample.instances.size for sample in samples})
-    found = {sample.name: sample.instances for sample in read_annotations(path)}
-    known = {sample.name for sample in samples}
-    return {name: cells for name, cells in found.items() if name in known}, tuple(name for name in found if name not in known)
+    if path.exists() and is_result_list(file := locate(path)):
+        return read_result_list(file, samples)
+    found = {sample.name: sample.instances for sample in read_annotations(path, opened=False)}
+    names = pair_names(found, [sample.name for sample in samples])
+    return {names[name]: cells for name, cells in found.items() if name in names}, tuple(name for name in found if name not in names)
 
 
 def check_paired(pred: Path, predictions: Collection[str], others: Sequence[str], truth: Path, samples: Sequence[Sample]) -> None:

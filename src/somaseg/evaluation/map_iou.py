@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from somaseg.config import EvaluationSettings
 from somaseg.errors import InputError
-from somaseg.evaluation.matching import THRESHOLDS, Record, match_counts, precision
+from somaseg.evaluation.matching import THRESHOLDS, Pair, Record, match_counts, pair_counts, precision
 from somaseg.instances import Instances
 
 
-def image_map_iou(pred: Instances, truth: Instances) -> float:
+def image_map_iou(pred: Instances, truth: Instances, ignored: Instances | None = None) -> float:
     """`map_iou` of one image, in [0, 1]: nothing predicted where nothing is gives 1, one of the two empty gives 0."""
-    return float(precision(*match_counts(pred, truth)).mean())
+    return float(precision(*match_counts(pred, truth, ignored=ignored)).mean())
 
 
 class Score(Record):
@@ -72,7 +72,7 @@ class MapIou(Record):
 
 
 def map_iou(
-    pairs: Sequence[tuple[Instances, Instances]],
+    pairs: Sequence[Pair],
     cell_types: Sequence[str],
     weights: Mapping[str, float] | None = None,
     draws: int = 1000,
@@ -81,7 +81,7 @@ def map_iou(
     """Score predictions against truth, image by image.
 
     Args:
-        pairs: (prediction, truth) of each image.
+        pairs: (prediction, truth) or (prediction, truth, ignored regions) of each image; see `matching` for what these do.
         cell_types: cell type of each image's truth.
         weights: proportions of the cell types in the set that the score shall stand for, see `EvaluationSettings`.
         draws: bootstrap draws of images for the 95 % intervals. Images are drawn within each cell type, as the types' shares are fixed;
@@ -91,7 +91,7 @@ def map_iou(
     Raises:
         InputError: without any image, or when `weights` do not name exactly the cell types that there are.
     """
-    table = np.array([precision(*match_counts(pred, truth)) for pred, truth in pairs]).reshape(-1, len(THRESHOLDS))
+    table = np.array([precision(*pair_counts(pair)) for pair in pairs]).reshape(-1, len(THRESHOLDS))
     return summarise(table, cell_types, weights, draws, seed)
 
 

@@ -81,14 +81,18 @@ class JudgedCells:
         return len(self.cells) - self.hits
 
 
-def judge(name: str, cells: Instances, truth: Instances, iou: float) -> JudgedCells:
+def judge(name: str, cells: Instances, truth: Instances, iou: float, ignored: Instances | None = None) -> JudgedCells:
     """Match cells with true ones, one to one and as many as possible, by mask IoU strictly above `iou`; nothing is trimmed before.
+
+    Cells that hit none and lie in an ignored region (see `matching`) are left out.
 
     Raises:
         InputError: when the two are not of one image size.
     """
-    comparison = compare_cells(cells, truth)
-    return JudgedCells(name, cells, partners(comparison, iou), float(precision(*comparison_counts(comparison)).mean()))
+    comparison = compare_cells(cells, truth, ignored)
+    found = partners(comparison, iou)
+    counts = (found >= 0) | ~comparison.excused(iou)
+    return JudgedCells(name, cells[counts], found[counts], float(precision(*comparison_counts(comparison)).mean()))
 
 
 def outcome_panels(truth: Instances, results: Sequence[JudgedCells]) -> list[Panel]:

@@ -11,15 +11,15 @@ from somaseg.checkpoints.header import read_header
 from somaseg.config import Config, FuseSettings, PostprocessSettings, TtaSettings
 from somaseg.errors import InputError
 from somaseg.evaluation.map_iou import MapIou, map_iou, present_weights
+from somaseg.evaluation.matching import Pair
 from somaseg.fusion.fuse import fuse
 from somaseg.inference.segmenter import load
-from somaseg.instances import Instances
 from somaseg.postprocessing.steps import postprocess
 from somaseg.rounds.state import WEIGHTS
 from somaseg.rounds.status import RoundScores
 from somaseg.training.train import fit
 
-Pairs = list[tuple[Instances, Instances]]
+Pairs = list[Pair]
 
 
 def train_member(config: Mapping[str, Any], data: Sequence[Path], run: Path) -> None:
@@ -68,9 +68,9 @@ def score_round(
             found = {name: load_prediction(files[name][str(sample.image.resolve())]).prediction for name in own}
             cells = {name: postprocess(prediction, thresholds) for name, prediction in found.items()}
             for name in own:
-                alone[name].append((cells[name], sample.instances))
+                alone[name].append((cells[name], sample.instances, sample.ignored))
             fused = fuse(list(found.values()), settings, thresholds)[0] if len(own) > 1 else cells[own[0]]
-            together.append((fused, sample.instances))
+            together.append((fused, sample.instances, sample.ignored))
     types = {fold: [sample.type_name for sample in samples] for fold, samples in held_out.items()}
     return RoundScores(
         members={name: _map_iou(alone[name], types[fold], type_weights) for name, (fold, _) in members.items()},

@@ -256,7 +256,7 @@ def image_precisions(
     shown: Iterable[Sample] = track(samples, what, console=console, disable=console is None, transient=True)
     for sample in shown:
         cells, warned = _segment(segmenter, sample)
-        rows.append(precision(*match_counts(cells, sample.instances)))
+        rows.append(precision(*match_counts(cells, sample.instances, ignored=sample.ignored)))
         caught += [f"{sample.name}: {text}" for text in warned]
     return np.array(rows), caught
 

@@ -60,7 +60,7 @@ class DetectorModule(pl.LightningModule):
     def __init__(self, config: Config, model: CascadeMaskRCNN, run: Path, held_out: Sequence[Sample]) -> None:
         super().__init__()
         self.config, self.model, self.run, self.held_out = config, model, run, held_out
-        self.scored: list[tuple[Instances, Instances, str]] = []
+        self.scored: list[tuple[Instances, Sample]] = []
         self.warned: Counter[str] = Counter()
 
     def training_step(self, batch: tuple[list[Tensor], list[Target]], index: int) -> Tensor:
@@ -101,11 +101,11 @@ class DetectorModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def score_sample(model: CascadeMaskRCNN, sample: Sample, config: Config, device: torch.device) -> tuple[Instances, Instances, str]:
-    """What the model finds in an annotated image, its truth, and its cell type."""
+def score_sample(model: CascadeMaskRCNN, sample: Sample, config: Config, device: torch.device) -> tuple[Instances, Sample]:
+    """What the model finds in an annotated image, and the sample."""
     image = read_image(sample.image).picture
     prediction = detect(View(model.eval(), config.model), [image], config.train.bf16, device)[0]
-    return postprocess(prediction, config.postprocess), sample.instances, sample.type_name
+    return postprocess(prediction, config.postprocess), sample
 
 
 def moving_average(config: Config) -> list[pl.Callback]:
@@ -142,9 +142,9 @@ class SaveBest(pl.Callback):
         assert isinstance(pl_module, DetectorModule)
         if trainer.sanity_checking or not pl_module.scored:
             return
-        types = [t for _, _, t in pl_module.scored]
+        types = [sample.type_name for _, sample in pl_module.scored]
         weights = present_weights(self.type_weights, types)
-        result = map_iou([(found, truth) for found, truth, _ in pl_module.scored], types, weights, draws=100)
+        result = map_iou([(found, s.instances, s.ignored) for found, s in pl_module.scored], types, weights, draws=100)
         value = result.headline.value
         pl_module.log("map_iou", value, prog_bar=True, sync_dist=False)
         pl_module.log_dict({f"map_iou_{t}": s.value for t, s in result.by_class.items()})

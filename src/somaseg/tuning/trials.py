@@ -47,12 +47,14 @@ class Case:
         predictions: one a model.
         truth: its cells.
         cell_type: of the truth.
+        ignored: regions of the truth that may be cells or not, or None.
     """
 
     name: str
     predictions: tuple[Prediction, ...]
     truth: Instances
     cell_type: str
+    ignored: Instances | None = None
 
 
 class CachedImage:
@@ -179,11 +181,12 @@ class _Share:
         case = self.cases[i]
         if i not in self._images:
             self._images[i] = CachedImage(case.predictions, self.settings, self.floor)
-        return np.asarray(precision(*match_counts(self._images[i].cells(settings), case.truth)).mean())
+        return np.asarray(precision(*match_counts(self._images[i].cells(settings), case.truth, ignored=case.ignored)).mean())
 
     def _precision(self, i: int, settings: SegmentSettings) -> NDArray[np.float64]:
         case = self.cases[i]
-        return precision(*match_counts(method(settings, len(case.predictions), case.truth.classes).cells(case.predictions)[0], case.truth))
+        cells, _ = method(settings, len(case.predictions), case.truth.classes).cells(case.predictions)
+        return precision(*match_counts(cells, case.truth, ignored=case.ignored))
 
 
 class _Remote:

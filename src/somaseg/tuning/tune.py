@@ -122,7 +122,7 @@ def read_cases(runs: SavedRuns, samples: Sequence[Sample]) -> tuple[list[Case], 
                 f"{members.files[0]}: size: found {predictions[0].size}, the truth of {name} has {sample.instances.size}: "
                 "predict the images that were annotated"
             )
-        cases.append(Case(name, predictions, sample.instances, sample.type_name))
+        cases.append(Case(name, predictions, sample.instances, sample.type_name, sample.ignored))
         paired.append(sample)
     if not cases:
         raise InputError(
@@ -138,9 +138,10 @@ def study_key(runs: SavedRuns, tuning: Tuning) -> dict[str, str]:
     origins = {m.files[0].stem: [origin.key() for origin in m.origins] for m in runs.images if m.files[0].stem in names}
     truth = hashlib.sha256()
     for case in tuning.cases:
-        truth.update(
-            f"{case.name} {case.cell_type}".encode() + case.truth.boxes.tobytes() + b"".join(m.tobytes() for m in case.truth.masks)
-        )
+        truth.update(f"{case.name} {case.cell_type}".encode())
+        for part in (case.truth, case.ignored):
+            if part is not None:
+                truth.update(part.boxes.tobytes() + b"".join(m.tobytes() for m in part.masks))
     return {
         "predictions": hashlib.sha256(json.dumps(origins, sort_keys=True).encode()).hexdigest(),
         "truth": truth.hexdigest(),
