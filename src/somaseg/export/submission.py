@@ -7,6 +7,7 @@ import numpy as np
 from somaseg.errors import InputError
 from somaseg.instances import Instances
 from somaseg.masks import crops as mk
+from somaseg.texts.tables import csv_row, writable
 
 
 def submission_csv(images: Iterable[tuple[str, Instances]]) -> bytes:
@@ -27,7 +28,8 @@ def submission_csv(images: Iterable[tuple[str, Instances]]) -> bytes:
         frame, _ = cells.to_label_image()
         windows = enumerate(cells.boxes.tolist(), start=1)
         codes = [kaggle_rle(frame[y0:y1, x0:x1] == i, (x0, y0, x1, y1), cells.size) for i, (x0, y0, x1, y1) in windows]
-        lines += [f"{name},{code}" for code in codes if code] or [f"{name},"]
+        first = csv_row([writable(name)])
+        lines += [f"{first},{code}" for code in codes if code] or [f"{first},"]
     return ("\n".join(lines) + "\n").encode()
 
 

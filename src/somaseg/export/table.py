@@ -5,6 +5,8 @@ from typing import Any
 
 import polars as pl
 
+from somaseg.texts.tables import csv_bytes, writable
+
 CELL_COLUMNS = {
     "image": pl.String,
     "id": pl.Int64,
@@ -35,10 +37,10 @@ def cells_csv(documents: Iterable[Mapping[str, Any]], names: Sequence[str]) -> b
         for cell in document["annotations"]:
             x, y, width, height = cell["bbox"]
             area = cell["area"]
-            about = (name, len(rows) + 1, cell["label"], class_of[cell["category_id"]], cell["score"], area)
+            about = (writable(name), len(rows) + 1, cell["label"], class_of[cell["category_id"]], cell["score"], area)
             in_um2 = None if pixel_size is None else round(area * pixel_size**2, 4)
             rows.append((*about, *cell["centroid"], x, y, x + width, y + height, in_um2))
     table = pl.DataFrame(rows, schema=CELL_COLUMNS, orient="row")
     if table["area_um2"].null_count() == len(table):
         table = table.drop("area_um2")
-    return table.write_csv().encode()
+    return csv_bytes(table)

@@ -13,6 +13,7 @@ from rich.table import Table
 from somaseg.evaluation.panels import Panel, sheet
 from somaseg.pseudolabels.evidence import Evidence
 from somaseg.pseudolabels.screening import FATES, CellFates, Fate
+from somaseg.texts.tables import csv_bytes, writable
 
 COLOURS: dict[Fate, str] = {"accepted": "#2ee6c5", "ignored": "#ffb000", "dropped": "#b9bcc4"}
 """Told apart by people of any colour vision."""
@@ -59,14 +60,14 @@ def cell_rows(name: str, evidence: Evidence, screened: CellFates) -> list[Row]:
     )
     areas, boxes = cells.area.tolist(), cells.boxes.tolist()
     return [
-        (name, i + 1, cells.classes[label], fate, reason, scores[i], mask_prob[i], agreement[i], areas[i], *boxes[i])
+        (writable(name), i + 1, cells.classes[label], fate, reason, scores[i], mask_prob[i], agreement[i], areas[i], *boxes[i])
         for i, (label, fate, reason) in enumerate(zip(cells.labels.tolist(), screened.fates, screened.reasons, strict=True))
     ]
 
 
 def fates_csv(rows: Sequence[Row]) -> bytes:
     """The table of the rows of all images."""
-    return pl.DataFrame(rows, schema=CELL_COLUMNS, orient="row").write_csv().encode()
+    return csv_bytes(pl.DataFrame(rows, schema=CELL_COLUMNS, orient="row"))
 
 
 def count(rows: Iterable[Row], classes: Sequence[str]) -> dict[str, dict[str, int]]:
