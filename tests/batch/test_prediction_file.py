@@ -238,3 +238,57 @@ def test_what_a_folder_lacks_is_told(tmp_path):
         paired_files([tmp_path / "one", tmp_path / "empty"])
     with pytest.raises(InputError, match="gone: no such folder"):
         prediction_files(tmp_path / "gone")
+
+
+def bomb(path: Path, **entries: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in entries.items():
+            archive.writestr(f"{name}.npy", data)
+    return path
+
+
+def header(shape: str, descr: str = "'<f4'") -> bytes:
+    text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+def number(value: int) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.int64(value))
+    return buffer.getvalue()
+
+
+def test_an_archive_that_unpacks_to_gigabytes_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOMASEG_MAX_BYTES", "1_000_000")
+    path = bomb(tmp_path / "a.npz", format=number(1), origin=bytes(2_000_000))
+    with pytest.raises(InputError, match=r"a\.npz: holds 2,000,1\d\d bytes when unpacked.*SOMASEG_MAX_BYTES"):
+        load_origin(path)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        header("(100000000000,)"),
+        header("(-5,)"),
+        header("(4, 4)", "'O'"),
+        header("((" * 500 + "))" * 500),
+        header("(1,", "'<f4'"),
+        header("(9" + "9" * 5000 + ",)"),
+        b"\x93NUMPY\x09\x00",
+        b"",
+        b"\x93NUMPY\x01\x00\xff\xff{",
+    ],
+)
+def test_a_header_that_claims_what_is_not_there(tmp_path, data):
+    path = bomb(tmp_path / "a.npz", format=number(1), origin=data)
+    with pytest.raises(InputError, match=r"a\.npz: origin"):
+        load_origin(path)
+
+
+def test_a_giant_image_is_refused(tmp_path):
+    with np.errstate(all="ignore"):
+        saved = SavedPrediction(prediction(), ORIGIN)
+    object.__setattr__(saved.prediction, "size", (10**6, 10**6))
+    save_prediction(tmp_path / "a.npz", saved)
+    with pytest.raises(InputError, match="SOMASEG_MAX_PIXELS"):
+        load_prediction(tmp_path / "a.npz")

@@ -12,6 +12,9 @@ origin      uint8 (bytes,)     UTF-8 JSON of `Origin`: what the prediction was m
 """
 
 import io
+import math
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -27,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from somaseg.errors import InputError
 from somaseg.files import write_whole
 from somaseg.instances import Prediction
+from somaseg.limits import check_pixels, limit
 
 FORMAT = 1
 SUFFIX = ".npz"
@@ -38,7 +42,11 @@ FIELDS: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
     "mask_probs": (np.float16, (None, None, None)),
 }
 """Type and shape of the arrays of a prediction."""
-DAMAGED = (OSError, EOFError, ValueError, KeyError, NotImplementedError, MemoryError, zipfile.BadZipFile, zlib.error)
+# What zipfile and NumPy raise on archives that are damaged, and on headers of arrays that are none.
+DAMAGED = (
+    *(OSError, EOFError, ValueError, TypeError, KeyError, OverflowError, SyntaxError, MemoryError),
+    *(RuntimeError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
 
 
 class Origin(BaseModel):
@@ -129,6 +137,7 @@ def load_prediction(path: str | Path) -> SavedPrediction:
             )
     _check_values(path, arrays, len(origin.classes))
     height, width = arrays["size"].tolist()
+    check_pixels(f"{path}: size", height, width)
     return SavedPrediction(
         Prediction(
             size=(height, width),
@@ -192,14 +201,15 @@ def _read(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         with path.open("rb") as stream:
             # NpzFile, not np.load, which takes whatever is no archive for a pickle or a bare array.
             file = NpzFile(stream, allow_pickle=False)
-            version = file[name]
+            _check_archive(path, file.zip)
+            version = _array(file, name)
             if version.shape != () or version.dtype.kind != "i" or version < 1:
                 raise InputError(f"{path}: format: found {version!r}, expected a version number: this is no prediction of somaseg")
             if version > FORMAT:
                 raise InputError(f"{path}: format: found version {version}, this somaseg reads up to {FORMAT}: update somaseg")
             arrays = {}
             for name in names:
-                arrays[name] = np.asarray(file[name])
+                arrays[name] = _array(file, name)
             return arrays
     except InputError:
         raise
@@ -210,6 +220,30 @@ def _read(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
             raise InputError(f"{path}: is no prediction of somaseg, or damaged ({error}): run `somaseg predict` again") from error
         reason = "is missing" if isinstance(error, KeyError) else f"cannot be read ({error})"
         raise InputError(f"{path}: {name}: {reason}: damaged or no prediction of somaseg, run `somaseg predict` again") from error
+
+
+def _check_archive(path: Path, archive: zipfile.ZipFile | None) -> None:
+    """Refuse an archive that holds more than `SOMASEG_MAX_BYTES` when it is unpacked, before anything is."""
+    held, most = sum(entry.file_size for entry in archive.infolist()) if archive else 0, limit("SOMASEG_MAX_BYTES")
+    if held > most:
+        raise InputError(
+            f"{path}: holds {held:,} bytes when unpacked, the limit is {most:,}: "
+            f"if it is a prediction, set the variable SOMASEG_MAX_BYTES={held}"
+        )
+
+
+def _array(file: NpzFile, name: str) -> NDArray[Any]:
+    """An array of an archive, whose header claims no more than its entry holds."""
+    if file.zip is None or f"{name}.npy" not in file.zip.namelist():
+        raise KeyError(name)
+    with file.zip.open(f"{name}.npy") as entry:
+        major, _ = np.lib.format.read_magic(entry)
+        read_header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(entry)
+    claimed, held = math.prod(shape) * dtype.itemsize, file.zip.getinfo(f"{name}.npy").file_size
+    if claimed > held:
+        raise ValueError(f"its header claims {claimed:,} bytes, there are {held:,}")
+    return np.asarray(file[name])
 
 
 def _origin(path: Path, array: NDArray[Any]) -> Origin:
