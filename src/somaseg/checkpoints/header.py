@@ -50,6 +50,6 @@ def read_header(path: Path) -> CheckpointHeader:
     try:
         about = json.loads(header["somaseg"])
         config, provenance = Config.model_validate(about["config"]), dict(about["provenance"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: its settings are not those of this version of somaseg: {error}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{path}: its settings are not those of this version of somaseg: {str(error)[:1000]}") from error
     return CheckpointHeader(config, provenance, shapes, types)
