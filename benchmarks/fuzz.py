@@ -48,7 +48,7 @@ NUMBERS = (b"-1", b"0", b"99999999999", b"1e308", b"NaN", b"null", b'"text"', b"
 
 def samples(folder: Path) -> dict[str, tuple[Path, Callable[[Path], Any]]]:
     """A small valid file of each kind, and what reads it."""
-    (culture,) = write_cultures(folder / "coco", 1, seed=1, cell_type="cort")
+    (culture,) = write_cultures(folder / "culture", 1, seed=1, cell_type="cort")
     image = iio.imread(culture.image)[:96, :128]
     files: dict[str, tuple[Path, Callable[[Path], Any]]] = {}
 
@@ -63,10 +63,10 @@ def samples(folder: Path) -> dict[str, tuple[Path, Callable[[Path], Any]]]:
     picture("lzw.tif", lambda path: tifffile.imwrite(path, image.astype(np.uint16), compression="lzw", photometric="minisblack"))
     picture("stack.ome.tif", lambda path: tifffile.imwrite(path, np.stack([image] * 3), metadata={"axes": "ZYX", "PhysicalSizeX": 0.5}))
     picture("imagej.tif", lambda path: tifffile.imwrite(path, np.stack([image] * 3), imagej=True, metadata={"axes": "TYX"}))
-    write_coco([culture], folder / "coco.json")
-    write_kaggle([culture], folder / "train.csv")
-    write_label_tiffs([culture], folder)
-    for path in (folder / "coco.json", folder / "train.csv", next((folder / "labels").glob("*.tif"))):
+    write_coco([culture], folder / "a" / "coco.json")
+    write_kaggle([culture], folder / "b" / "train.csv")
+    write_label_tiffs([culture], folder / "c")
+    for path in (folder / "a" / "coco.json", folder / "b" / "train.csv", next((folder / "c" / "labels").glob("*.tif"))):
         files[path.name if path.suffix != ".tif" else "labels.tif"] = (path, read_annotations)
     few = culture.instances[:5]
     settings = Config().model_dump(mode="json")
@@ -155,10 +155,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = samples(folder)
+        for path, read in files.values():
+            read(path)  # as they are all can be read
         process, connection = started(folder)
         for number in track(range(given.count), "reading", console=console):
             kind = list(files)[number % len(files)]
-            path = folder / "coco" / f"damaged{''.join(files[kind][0].suffixes)}"
+            path = files[kind][0].with_name(f"damaged{''.join(files[kind][0].suffixes)}")
             path.write_bytes(damaged(files[kind][0].read_bytes(), random))
             begin = time.perf_counter()
             connection.send((kind, path))

@@ -6,7 +6,8 @@ from pathlib import Path
 from somaseg.errors import InputError
 
 DEFAULTS = {
-    "SOMASEG_MAX_PIXELS": 2**28,  # of one image, its height times its width: 16,384 x 16,384
+    "SOMASEG_MAX_IMAGE_BYTES": 4 * 2**30,  # of one frame, or a volume stored as a whole: 20,000 x 20,000 pixels of 16-bit colour fit in
+    "SOMASEG_MAX_PIXELS": 2**29,  # of an image that annotations tell of, its height times its width: 23,170 x 23,170
     "SOMASEG_MAX_MASK_PIXELS": 10**9,  # of the boxes of all masks of a file together: a byte each
     "SOMASEG_MAX_BYTES": 2**30,  # of what a packed file holds when it is unpacked
 }

@@ -98,7 +98,7 @@ def test_what_lifts_the_limit_is_said_and_does(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(InputError, match="more than the limit of 109,999,999"):
         list(read_frames(path))
     monkeypatch.setenv(VARIABLE, "4 GB")
-    with pytest.raises(InputError, match=f"{VARIABLE}: found '4 GB', expected a number of bytes"):
+    with pytest.raises(InputError, match=f"{VARIABLE}: found '4 GB', expected a whole number from 1"):
         list(read_frames(path))
 
 

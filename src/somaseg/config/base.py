@@ -69,7 +69,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = parse_yaml(text)
     except ValueError as error:
-        raise InputError(f"{path}: cannot be read as YAML settings: {error}") from error
+        raise InputError(f"{path}: cannot be read as YAML settings: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: found {type(values).__name__}, expected settings as `name: value` lines")
     return values

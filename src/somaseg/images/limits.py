@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 from somaseg.errors import InputError
+from somaseg.limits import limit
 
 VARIABLE = "SOMASEG_MAX_IMAGE_BYTES"
-MAX_BYTES = 4 * 2**30  # of one frame, or of one volume that is stored as a whole: 20,000 x 20,000 pixels of 16-bit colour fit in
 # A file that is blown up beyond both is a bomb or damaged. Pictures of cells give 2 to 50; zeros give 1,000 with deflate and 8 bits.
 BOMB_BYTES, BOMB_RATIO = 100 * 10**6, 2000
 MAX_PLANES = 1_000_000
@@ -28,14 +28,11 @@ def check_size(path: Path, width: int, height: int, pixel_bytes: int, depth: int
         InputError: naming the file, its size and the variable that lifts the limit; also where the variable is no number.
     """
     needed = width * height * pixel_bytes * depth
-    given = os.environ.get(VARIABLE)
-    if given is not None and not given.strip().isdecimal():
-        raise InputError(f"{VARIABLE}: found {given!r}, expected a number of bytes")
-    limit = MAX_BYTES if given is None else int(given)
+    most, is_default = limit(VARIABLE), VARIABLE not in os.environ
     size = path.stat().st_size
-    if needed > limit or (given is None and needed > max(BOMB_BYTES, BOMB_RATIO * size)):
+    if needed > most or (is_default and needed > max(BOMB_BYTES, BOMB_RATIO * size)):
         planes = f"{depth:,} planes of " if depth > 1 else ""
-        why = f"more than the limit of {limit:,}" if needed > limit else f"{needed // max(size, 1):,} times the {size:,} of the file"
+        why = f"more than the limit of {most:,}" if needed > most else f"{needed // max(size, 1):,} times the {size:,} of the file"
         raise InputError(
             f"{path}: has {planes}{width} x {height} pixels, which take {needed:,} bytes of memory, {why}: cut it into tiles, "
             f"or set the environment variable {VARIABLE}={needed} if it is to be read all the same"
