@@ -10,11 +10,14 @@ import pytest
 import tifffile
 from rich.console import Console
 
-from blobs import SETTINGS, A, B, BlobSegmenter, C, blob_image, write_images
+from blobs import CLASSES, SETTINGS, A, B, BlobSegmenter, C, blob_image, write_images
 from somaseg.annotations.read import read_annotations
-from somaseg.batch.segment import RunSummary, segment_folder
+from somaseg.batch.postprocess import postprocess_folder
+from somaseg.batch.saved_runs import read_runs
+from somaseg.batch.segment import RunSummary, predict_folder, segment_folder
 from somaseg.errors import WeightsError
 from somaseg.export import coco as export
+from somaseg.fusion.methods import single
 
 
 @pytest.fixture
@@ -94,3 +97,40 @@ def test_weights_that_cannot_be_used_end_the_run(images, out):
 
     with pytest.raises(WeightsError):
         segment(images, out, Broken())
+
+
+def test_what_is_left_out_stands_in_the_summary_and_in_the_manifest(images, out):
+    (images / "one_cp_masks.png").write_bytes((images / "one.png").read_bytes())
+    summary = segment_folder([images], out, BlobSegmenter(), SETTINGS)
+    reason = "ends in _cp_masks, as files do that segmentation programs write"
+    assert (summary.images, summary.left_out) == (3, {str(images / "one_cp_masks.png"): reason})
+    assert json.loads((out / "run.json").read_bytes())["left_out"] == summary.left_out
+    assert f"left out: {images / 'one_cp_masks.png'}: {reason}" in summary.text().splitlines()
+    for number in range(12):
+        (images / f"{number}_cp_masks.png").write_bytes(b"x")
+    text = predict_folder([images], out.parent / "predictions", BlobSegmenter()).text()
+    assert text.count("left out: ") == 11
+    assert "left out: 3 more, see run.json" in text
+
+
+def test_a_channel_is_chosen_and_another_one_makes_the_result_anew(tmp_path, out):
+    empty = blob_image()
+    channels = np.stack([empty, empty, blob_image(A, B), empty, blob_image(C)])
+    description = {"axes": "CYX", "Channel": {"Name": ["a", "b", "two", "d", "one"]}}
+    tifffile.imwrite(tmp_path / "five.ome.tif", channels, ome=True, photometric="minisblack", metadata=description)
+    for channel, cells, skipped in ((None, 0, 0), ("two", 2, 0), ("4", 1, 0), ("4", 1, 1)):
+        summary = segment_folder([tmp_path / "five.ome.tif"], out, BlobSegmenter(), SETTINGS, channel=channel)
+        assert (sum(summary.cells.values()), summary.skipped) == (cells, skipped)
+        assert bool(summary.failures) == (channel is None)
+    predict_folder([tmp_path / "five.ome.tif"], tmp_path / "predictions", BlobSegmenter(), channel="two")
+    results = postprocess_folder(read_runs([tmp_path / "predictions"]), tmp_path / "later", single(SETTINGS, CLASSES))
+    assert results.cells == {"round": 2, "long": 0}
+    assert (tmp_path / "later" / "overlays" / "five_overlay.png").exists()
+
+
+def test_the_warnings_of_a_file_are_told_with_its_image(tmp_path, out):
+    pair = np.stack([blob_image(A), blob_image(B)])
+    tifffile.imwrite(tmp_path / "pair.tif", pair, imagej=True, metadata={"axes": "CYX", "unit": "um"}, resolution=(2, 1))
+    warnings = segment_folder([tmp_path / "pair.tif"], out, BlobSegmenter(), SETTINGS).warnings["pair"]
+    assert [text for text in warnings if "has 2 channels, the first is shown" in text]
+    assert [text for text in warnings if "pixels of 0.5 x 1 µm are not square" in text]
