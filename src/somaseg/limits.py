@@ -50,11 +50,16 @@ def check_pixels(place: str, height: int, width: int) -> None:
         )
 
 
-class MaskBudget:
-    """How many pixels the boxes of the masks of one file may still have; a byte is kept for each.
+OUTLINE_PIXELS = 2_000_000
+OUTLINE_PIXELS_A_BYTE = 10
 
-    It is `SOMASEG_MAX_MASK_PIXELS`, or a hundred pixels for each byte of the file where that is more: a file that large has that many
-    cells, while a few bytes can claim a mask as large as an image.
+
+class MaskBudget:
+    """What the masks of one file may still cost: pixels of their boxes, of which a byte is kept each, and pixels of their outlines.
+
+    For boxes it is `SOMASEG_MAX_MASK_PIXELS`, or a hundred pixels for each byte of the file where that is more: a file that large has
+    that many cells, while a few bytes can claim a mask as large as an image. For outlines of polygons it is 2,000,000 pixels and 10 for
+    each byte: real ones have about one for each byte, polygons that go to and fro across the image thousands.
 
     Args:
         path: the file.
@@ -64,6 +69,7 @@ class MaskBudget:
         self.path = path
         self.most = max(limit("SOMASEG_MAX_MASK_PIXELS"), 100 * path.stat().st_size)
         self.left = self.most
+        self.outlines: float = max(OUTLINE_PIXELS, self.most // 500) + OUTLINE_PIXELS_A_BYTE * path.stat().st_size
 
     def spend(self, pixels: int) -> None:
         """Take pixels away.
@@ -75,5 +81,18 @@ class MaskBudget:
         if self.left < 0:
             raise InputError(
                 f"{self.path}: its masks take more than {self.most:,} bytes: where the file is right and the memory is there, "
+                "set the variable SOMASEG_MAX_MASK_PIXELS to more"
+            )
+
+    def walk(self, pixels: float) -> None:
+        """Take pixels of outlines away.
+
+        Raises:
+            InputError: when there are not so many left.
+        """
+        self.outlines -= pixels
+        if self.outlines < 0:
+            raise InputError(
+                f"{self.path}: its polygons go to and fro over more pixels than outlines of cells have: where the file is right, "
                 "set the variable SOMASEG_MAX_MASK_PIXELS to more"
             )

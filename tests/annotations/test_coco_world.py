@@ -208,3 +208,11 @@ def test_deep_nesting(tmp_path: Path) -> None:
     path.write_text(text.replace('"annotations":[]', '"annotations":' + "[" * 9000))
     with pytest.raises(InputError, match="nested too deeply"):
         read_annotations(path)
+
+
+def test_polygons_that_go_to_and_fro_are_refused(tmp_path: Path) -> None:
+    image = {"id": 7, "file_name": "a.png", "width": 16_000, "height": 16_000}
+    zigzag = [[v for i in range(60) for v in ((i % 2) * 16_000, i * 250)]]
+    path = edit(coco(tmp_path / "x.json", []), images=[image], annotations=[{**CELL, "segmentation": zigzag}] * 20)
+    with pytest.raises(InputError, match="go to and fro"):
+        read_annotations(path)

@@ -48,7 +48,7 @@ def mask(text: bytes, size: tuple[int, int] = SIZE) -> np.ndarray:
 def test_every_form_is_the_same_mask(segmentation: Any) -> None:
     found = rasterised(segmentation, SIZE)
     assert np.array_equal(mask(found.text), SQUARE)
-    assert found[1:] == ((), None)
+    assert (found.bad_pieces, found.outside) == ((), None)
 
 
 @pytest.mark.parametrize(

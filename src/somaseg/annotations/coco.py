@@ -101,7 +101,7 @@ class _MaskReader:
             self.problems.append(Problem(kind, message, self.names[chunk[place]], index, fatal, raw))
         for i, a, b in zip(chunk, bounds[:-1], bounds[1:], strict=True):
             found_cells = Instances(size, boxes[a:b], masks[a:b], labels[a:b], scores[a:b], self.classes)
-            n_cells = sum(not is_ignored(cell) for cell in cells[a:b])
+            n_cells = b - a - sum(is_ignored(cell) for cell in cells[a:b])
             self.n_cells += n_cells
             self.n_crowds += b - a - n_cells
             yield i, found_cells[:n_cells], found_cells[n_cells:]
@@ -110,7 +110,9 @@ class _MaskReader:
         """Scores of annotations; 1 where there is none, and where what stands there is no number."""
         scores = np.ones(len(cells), np.float32)
         for i, cell in enumerate(cells):
-            value = cell.get("score", 1.0)
+            if "score" not in cell:
+                continue
+            value = cell["score"]
             number = _number(value)
             if math.isnan(number):
                 findings.append((i, "bad score", f"score: found {shown(value)}, expected a number from 0 to 1", True))
@@ -167,6 +169,8 @@ def decode_segmentations(segmentations: Sequence[Any], size: Size, budget: MaskB
             texts.append(EMPTY)
             continue
         texts.append(mask.text)
+        if budget is not None and mask.outline:
+            budget.walk(mask.outline)
         findings += [(i, "bad piece", f"segmentation, {text}: the piece is left out", False) for text in mask.bad_pieces]
         if mask.outside:
             findings.append((i, "outside image", f"segmentation: {mask.outside}", False))

@@ -13,6 +13,7 @@ from somaseg.masks.rle import text_of_coco_rle
 
 Polygon = NDArray[np.float64]
 MARGIN = 2  # pixels beyond the image to which far polygons are cut: nothing of the border changes
+SHORT_OUTLINE = 2_000
 LONGEST_OUTLINE = 1_000_000  # pixels; the rasteriser keeps five points a pixel
 
 
@@ -23,11 +24,13 @@ class Rasterised(NamedTuple):
         text: COCO's compressed counts over the columns of the image.
         bad_pieces: what is wrong with polygons that were left out, one text each.
         outside: how far polygons reach beyond the image by more than a pixel, which is the rounding of tools; None where none does.
+        outline: at most so many pixels of outlines were walked.
     """
 
     text: bytes
     bad_pieces: tuple[str, ...] = ()
     outside: str | None = None
+    outline: float = 0
 
 
 def rasterised(segmentation: Any, size: Size) -> Rasterised:
@@ -50,22 +53,23 @@ def rasterised(segmentation: Any, size: Size) -> Rasterised:
         raise ValueError(f"found {reprlib.repr(segmentation)}, expected polygons or an RLE")
     pieces: list[Polygon] = []
     bad: list[str] = []
-    outside = None
+    outside, outline = None, 0.0
     for number, piece in enumerate(_pieces(segmentation)):
         try:
             polygon = _polygon(piece)
             outside = outside or _outside(polygon, size)
             pieces.append(_near(polygon, size))
+            outline += _outline_length(pieces[-1])
         except ValueError as error:
             bad.append(f"piece {number}: {error}")
     if not pieces:
         raise ValueError("; ".join(bad[:3]))
     inside = [piece.tolist() for piece in pieces if len(piece)]
     if not inside:
-        return Rasterised(_background(size), tuple(bad), outside)
+        return Rasterised(_background(size), tuple(bad), outside, outline)
     codes = coco_mask.frPyObjects(inside, *size)
     text = (codes[0] if len(codes) == 1 else coco_mask.merge(codes))["counts"]
-    return Rasterised(bytes(text), tuple(bad), outside)
+    return Rasterised(bytes(text), tuple(bad), outside, outline)
 
 
 def _pieces(segmentation: list[Any]) -> list[Any]:
@@ -120,11 +124,20 @@ def _near(polygon: Polygon, size: Size) -> Polygon:
         for axis, edge, sign in ((0, -MARGIN, 1), (0, width + MARGIN, -1), (1, -MARGIN, 1), (1, height + MARGIN, -1)):
             points = _cut(points, axis, edge, sign)
         polygon = points.ravel() if len(points) > 2 else np.zeros(0)
-    if len(polygon) * 3 * max(size) > LONGEST_OUTLINE:
-        steps = np.diff(polygon.reshape(-1, 2), axis=0, append=polygon[None, :2])
-        if (length := float(np.abs(steps).max(axis=1).sum())) > LONGEST_OUTLINE:
-            raise ValueError(f"an outline of {length:.0f} pixels, the limit is {LONGEST_OUTLINE}")
+    if len(polygon) * 3 * max(size) > LONGEST_OUTLINE and (length := _outline_length(polygon)) > LONGEST_OUTLINE:
+        raise ValueError(f"an outline of {length:.0f} pixels, the limit is {LONGEST_OUTLINE}")
     return polygon
+
+
+def _outline_length(polygon: Polygon) -> float:
+    """At most so many pixels are on the outline of a polygon; counted where it may be long."""
+    if not len(polygon):
+        return 0
+    most = len(polygon) / 2 * float(polygon.max() - polygon.min())
+    if most < SHORT_OUTLINE:
+        return most
+    steps = np.diff(polygon.reshape(-1, 2), axis=0, append=polygon[None, :2])
+    return float(np.abs(steps).max(axis=1).sum())
 
 
 def _cut(points: NDArray[np.float64], axis: int, edge: float, sign: int) -> NDArray[np.float64]:
