@@ -87,7 +87,8 @@ def load_coco(path: Path) -> CocoDocument:
     for row, annotation in enumerate(annotations):
         is_one = isinstance(annotation, dict)
         labels.append(_label(annotation, label_of, classes) if is_one else -1)
-        key = id_key(annotation.get("image_id")) if is_one else None
+        key = annotation.get("image_id") if is_one else None
+        key = key if type(key) is int else id_key(key)
         rows = rows_of.get(key) if key is not None else None
         if rows is None and isinstance(key, str):
             rows = rows_of.get(by_name.get(_name_key(key), key))
@@ -119,7 +120,8 @@ def id_key(value: Any) -> Key | None:
 
 def is_ignored(annotation: Mapping[str, Any]) -> bool:
     """Whether an annotation is a crowd (`iscrowd`) or another region that may be a cell or not (`ignore`)."""
-    return _is_set(annotation.get("iscrowd")) or _is_set(annotation.get("ignore"))
+    crowd, ignore = annotation.get("iscrowd"), annotation.get("ignore")
+    return bool((crowd and _is_set(crowd)) or (ignore and _is_set(ignore)))
 
 
 def _is_set(value: Any) -> bool:
@@ -311,6 +313,8 @@ def _classes_of_annotations(path: Path, annotations: Sequence[Any], problems: li
 def _label(annotation: Mapping[str, Any], label_of: Mapping[Key, int], classes: Sequence[str]) -> int:
     """Class of an annotation by the id or the name of its category; the only one where it names none; -1 where there is no such one."""
     value = annotation.get("category_id")
+    if type(value) is int and value in label_of:
+        return label_of[value]
     if value is None and len(classes) == 1:
         return 0
     key = id_key(value)

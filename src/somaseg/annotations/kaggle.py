@@ -97,7 +97,7 @@ def _read_table(path: Path) -> pl.DataFrame:
         wrong = table.filter(bad)
         if len(wrong):
             raise InputError(f"{path}: line {wrong['line'][0]}, {column}: is missing or not valid: every row needs it")
-    table = table.with_columns(pl.Series("image", [image_of(name) for name in table["id"]], pl.String))
+    table = with_image(table)
     if "" in table["image"]:
         raise InputError(f"{path}: line {table.filter(pl.col('image') == '')['line'][0]}, id: names no image")
     by_image = ["image", *(c for c in table.columns if c not in ("id", "annotation", "cell_type", "line", "numbers", "image"))]
@@ -122,14 +122,23 @@ def _whole(columns: pl.Expr) -> pl.Expr:
 
 def with_numbers(table: pl.DataFrame, column: str) -> pl.DataFrame:
     """The table with one space between the numbers of the RLEs in `column`, and `numbers`, how many there are, 0 for what is no RLE."""
-    code = pl.col(column).fill_null("")
-    table = table.with_columns(pl.when(code.str.to_lowercase().is_in(NOTHING)).then(pl.lit("")).otherwise(code).alias(column))
-    strict = pl.col(column).str.contains(RLE)
-    if not table.select((strict | (pl.col(column) == "")).all()).item():
-        tidy = pl.col(column).str.replace_all(r"(\d)\.0+\b", "${1}").str.replace_all(r"[\s,;\[\]()]+", " ").str.strip_chars()
-        table = table.with_columns(pl.when(strict | ~tidy.str.contains(RLE)).then(pl.col(column)).otherwise(tidy).alias(column))
-    numbers = pl.when(strict).then(pl.col(column).str.count_matches(" ", literal=True) + 1).otherwise(0)
+    code = pl.col(column)
+    table = table.with_columns(code.fill_null(""))
+    strict = table.select((code.str.contains(RLE)).alias("strict"))["strict"]
+    if not (strict | (table[column] == "")).all():
+        tidy = code.str.replace_all(r"(\d)\.0+\b", "${1}").str.replace_all(r"[\s,;\[\]()]+", " ").str.strip_chars()
+        tidy = pl.when(code.str.to_lowercase().is_in(NOTHING)).then(pl.lit("")).when(tidy.str.contains(RLE)).then(tidy).otherwise(code)
+        table = table.with_columns(pl.when(strict).then(code).otherwise(tidy).alias(column))
+        strict = table.select((code.str.contains(RLE)).alias("strict"))["strict"]
+    numbers = pl.when(strict).then(code.str.count_matches(" ", literal=True) + 1).otherwise(0)
     return table.with_columns(numbers.alias("numbers"))
+
+
+def with_image(table: pl.DataFrame) -> pl.DataFrame:
+    """The table with `image`, what `image_of` makes of each `id`."""
+    ids = table["id"].unique(maintain_order=True)
+    images = pl.DataFrame({"id": ids, "image": [image_of(name) for name in ids]}, schema={"id": pl.String, "image": pl.String})
+    return table.join(images, on="id", how="left", maintain_order="left")
 
 
 def image_of(name: str) -> str:

@@ -10,7 +10,7 @@ import polars as pl
 from somaseg.annotations.coco import decode_segmentations
 from somaseg.annotations.coco_document import id_key, is_ignored
 from somaseg.annotations.image_folder import pair_names
-from somaseg.annotations.kaggle import decode_annotations, image_of, with_numbers
+from somaseg.annotations.kaggle import decode_annotations, image_of, with_image, with_numbers
 from somaseg.annotations.samples import Sample
 from somaseg.errors import InputError, shown
 from somaseg.instances import Instances
@@ -72,7 +72,7 @@ def read_submission(path: Path, sizes: Mapping[str, Size]) -> Results:
     budget = MaskBudget(path)
     predictions: dict[str, Instances] = {}
     others = []
-    table = table.with_columns(pl.Series("image", [image_of(name) or name for name in table["id"]], pl.String))
+    table = with_image(table)
     known = pair_names(table["image"].unique(maintain_order=True).to_list(), sizes)
     for (name,), rows in table.group_by("image", maintain_order=True):
         if name not in known:

@@ -76,7 +76,7 @@ def read_table(path: Path, known: Sequence[str] = ()) -> pl.DataFrame:
     if not body.strip() or "\0" in body:
         raise InputError(f"{path}: is not a CSV table ({'it is empty' if not body.strip() else 'it holds zero bytes'}): check the file")
     try:
-        if QUOTE_AFTER_SPACE.search(body):
+        if '"' in body and QUOTE_AFTER_SPACE.search(body):
             table = _slowly(body, separator)
         else:
             table = pl.read_csv(io.BytesIO(body.encode()), separator=separator, infer_schema=False)
