@@ -87,7 +87,7 @@ def mask_problems(sample: Sample) -> list[Problem]:
             classes = [instances.classes[instances.labels[n]] for n in (first, i)]
             other = "" if classes[0] == classes[1] else f", as {classes[1]} instead of {classes[0]}"
             found("duplicate mask", f"the mask repeats cell {first} exactly{other}")
-        if hole := int(ndimage.binary_fill_holes(mask).sum()) - int(instances.area[i]):
+        if not mask.all() and (hole := int(ndimage.binary_fill_holes(mask).sum()) - int(instances.area[i])):
             found("hole", f"the mask has holes of {hole} pixels")
         if (run := straight_run(mask, box.tolist(), instances.size)) >= STRAIGHT:
             found("straight cut", f"the outline runs {run} pixels straight along a row inside the image")
@@ -103,6 +103,8 @@ def straight_run(mask: Mask, box: Sequence[int], size: Size) -> int:
     """Pixels of the longest horizontal piece of a crop's outline that does not lie on the border of the image."""
     if mask.shape[1] < STRAIGHT:
         return 0
+    if mask.all():
+        return mask.shape[1] if box[1] > 0 or box[3] < size[0] else 0
     framed = np.pad(mask, ((1, 1), (1, 1)))
     edges = [framed[1:-1] & ~framed[:-2], framed[1:-1] & ~framed[2:]]
     if box[1] == 0:
@@ -146,5 +148,5 @@ def _numbers(sample: Sample) -> ImageCheck:
         areas=areas,
         foreground=foreground,
         overlapping=overlapping,
-        in_pieces=sum(ndimage.label(mask, EIGHT)[1] > 1 for mask in filled.masks),
+        in_pieces=sum(not mask.all() and ndimage.label(mask, EIGHT)[1] > 1 for mask in filled.masks),
     )

@@ -109,7 +109,7 @@ def _repaired(sample: Sample, by_cell: Mapping[Cell, Sequence[Problem]], changes
     seen: dict[tuple[bytes, bytes], int] = {}
     for i, (mask, box) in enumerate(zip(instances.masks, instances.boxes, strict=True)):
         problems = by_cell.get((sample.name, i), [])
-        filled = ndimage.binary_fill_holes(mask) if mask.any() else mask
+        filled = mask if mask.all() else ndimage.binary_fill_holes(mask)
         key = mask_key(filled, box)
         unread = next((p for p in problems if p.kind == "unreadable mask"), None)
         if unread is not None:
