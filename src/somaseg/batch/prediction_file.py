@@ -217,8 +217,10 @@ def _read(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         if isinstance(error, OSError) and not path.is_file():
             raise InputError(f"{path}: no such file: give a prediction that `somaseg predict` wrote") from error
         if isinstance(error, zipfile.BadZipFile) and name == "format":
-            raise InputError(f"{path}: is no prediction of somaseg, or damaged ({error}): run `somaseg predict` again") from error
-        reason = "is missing" if isinstance(error, KeyError) else f"cannot be read ({error})"
+            raise InputError(
+                f"{path}: is no prediction of somaseg, or damaged ({str(error)[:300]}): run `somaseg predict` again"
+            ) from error
+        reason = "is missing" if isinstance(error, KeyError) else f"cannot be read ({str(error)[:300]})"
         raise InputError(f"{path}: {name}: {reason}: damaged or no prediction of somaseg, run `somaseg predict` again") from error
 
 
