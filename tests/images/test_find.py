@@ -184,6 +184,11 @@ def test_a_name_that_is_no_text_is_told_in_letters(tmp_path: Path) -> None:
     assert printable(os.fsdecode(odd)).encode().endswith(rb"caf\xe9.png")
 
 
+def test_a_path_that_no_disk_takes_is_refused() -> None:
+    with pytest.raises(InputError, match="cannot be opened"):
+        find_images(["a" * 5000 + ".png"])
+
+
 def write_set(folder: Path, planes: dict[str, list[np.ndarray]], steps: str) -> None:
     """An OME-TIFF in several files, whose planes follow one another along T or C."""
     sizes = {"Z": 1, "C": 1, "T": 1, steps: sum(map(len, planes.values()))}

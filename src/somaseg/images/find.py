@@ -85,7 +85,11 @@ def list_images(paths: Sequence[str | Path]) -> Found:
     search = _Search()
     for given in paths:
         path, before = Path(given), len(search.left_out)
-        if path.is_dir():
+        try:
+            is_folder = path.is_dir()
+        except OSError as error:  # such as a name that is too long
+            raise InputError(f"{printable(given)}: cannot be opened ({error.strerror}): check the path") from error
+        if is_folder:
             matches = _leave_leftovers(list(_walk(path, search)), path, search)
         elif path.exists():
             matches = [path] if _is_image_file(path) and _has_text_for_name(path, search) else []
