@@ -69,8 +69,8 @@ def _frames(path: Path, suffix: str, image: Any) -> Iterator[Frame]:
         sizes = dict(zip(image.dims.order, image.dims.shape, strict=True))
         steps = {axis: n for axis, n in sizes.items() if axis not in order}
         check_planes(path, math.prod(steps.values()), "description")
-        # The type of the pixels is known only after reading; 8 bytes is the widest.
-        check_size(path, sizes["X"], sizes["Y"], 8 * sizes.get("C", 1) * sizes.get("S", 1))
+        itemsize = np.dtype(getattr(image, "dtype", None) or np.uint16).itemsize
+        check_size(path, sizes["X"], sizes["Y"], itemsize * sizes.get("C", 1) * sizes.get("S", 1))
         single = math.prod(steps.values()) == len(image.scenes) == 1
         size, warnings = square(*(_edge(edge, suffix) for edge in (image.physical_pixel_sizes.X, image.physical_pixel_sizes.Y)))
         names = tuple(map(str, getattr(image, "channel_names", None) or ()))
