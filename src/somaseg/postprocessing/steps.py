@@ -171,7 +171,7 @@ READS: dict[StepName, tuple[str, ...]] = {
     "vote": ("vote",),
     "screen": ("score_thresh",),
     "box_nms": ("box_nms_iou",),
-    "paste": ("mask_thresh",),
+    "paste": ("offset", "mask_thresh"),
     "rank": ("score_thresh",),
     "mask_nms": ("nms_iou",),
     "fill_holes": (),
