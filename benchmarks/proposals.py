@@ -95,11 +95,15 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=WEIGHTS)
     parser.add_argument("--folds", type=int, default=5, help="1 takes all images")
     parser.add_argument("--fold", type=int, default=0, help="the one that was held out")
+    parser.add_argument("--nms-iou", type=float, help="overlap at which of two proposals one goes, instead of the weights' own")
     parser.add_argument("--cell-type", help="take the images of this type alone")
     parser.add_argument("--images", type=int, help="take so many of them, for a quick look")
     given = parser.parse_args()
     checkpoint = load_checkpoint(given.weights)
     settings = checkpoint.config.model
+    if given.nms_iou is not None:
+        rpn = checkpoint.model.proposal_generator
+        rpn.settings = rpn.settings.model_copy(update={"nms_iou": given.nms_iou})
     samples = read_annotations(given.data)
     if given.folds > 1:
         folds = make_folds(samples, given.folds, seed=0)
