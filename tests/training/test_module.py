@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("pytorch_lightning", reason="needs somaseg[train]")
 
-from somaseg.checkpoints.checkpoint import read_about
+from somaseg.checkpoints.header import read_header
 from somaseg.config import Config, EvaluationSettings
 from somaseg.instances import Instances
 from somaseg.models.cascade import CascadeMaskRCNN
@@ -34,7 +34,7 @@ def validated(tmp_path: Path, callback: SaveBest, found: dict[str, int], step: i
     module.log = module.log_dict = module.print = lambda *arguments, **options: None  # type: ignore[method-assign]
     trainer = SimpleNamespace(sanity_checking=False, is_global_zero=True, global_step=step)
     callback.on_validation_epoch_end(trainer, module)
-    return float(read_about(tmp_path / "last.safetensors").provenance["map_iou"])
+    return float(read_header(tmp_path / "last.safetensors").provenance["map_iou"])
 
 
 def test_no_cell_type_is_weighted_unasked(tmp_path: Path) -> None:
@@ -48,8 +48,8 @@ def test_the_best_weights_are_kept(tmp_path: Path) -> None:
     callback = SaveBest({"data": "x"}, {})
     for step, number in enumerate((2, 4, 1), start=1):
         validated(tmp_path, callback, {"a": number}, step)
-    assert read_about(tmp_path / "best.safetensors").provenance == {"data": "x", "step": 2, "map_iou": 1.0}
-    assert read_about(tmp_path / "last.safetensors").provenance["step"] == 3
+    assert read_header(tmp_path / "best.safetensors").provenance == {"data": "x", "step": 2, "map_iou": 1.0}
+    assert read_header(tmp_path / "last.safetensors").provenance["step"] == 3
 
 
 def test_a_run_that_goes_on_compares_scores_of_one_kind() -> None:

@@ -67,8 +67,10 @@ def go_through(files: Sequence[Path] | Found, work: Callable[[Path], Iterable[Im
         work: makes the results of the images of a file, one after the other.
         console: where to show a progress bar; None shows none.
     """
-    result = LoopResult(left_out=files.left_out if isinstance(files, Found) else {})
-    files = files.files if isinstance(files, Found) else files
+    result = LoopResult()
+    if isinstance(files, Found):
+        result = LoopResult(left_out=files.left_out, failures=dict(files.failures))
+        files = files.files
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=console is None) as bar:
         task = bar.add_task("", total=len(files))
@@ -108,7 +110,9 @@ def images_outside(paths: Sequence[str | Path], out: Path) -> Found:
     files = [path for path in found.files if not path.resolve().is_relative_to(place)]
     if not files:
         raise InputError(f"{', '.join(map(str, paths))}: all images lie in {out}, the folder of the results: give the folder of the images")
-    return Found(files, {name: why for name, why in found.left_out.items() if not Path(name).absolute().is_relative_to(place)})
+    return Found(
+        files, {name: why for name, why in found.left_out.items() if not Path(name).absolute().is_relative_to(place)}, found.failures
+    )
 
 
 def check_submission(kaggle: Path, files: Iterable[Path]) -> None:

@@ -40,10 +40,12 @@ class Found:
     Attributes:
         files: sorted, each once.
         left_out: reasons by path as text, whose letters can all be written.
+        failures: what is wrong with images that cannot be taken, by path as text.
     """
 
     files: list[Path]
     left_out: dict[str, str]
+    failures: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -53,6 +55,7 @@ class _Search:
     files: dict[Path, Path] = field(default_factory=dict)
     folders: set[Path] = field(default_factory=set)
     left_out: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
 
     def leave(self, path: Path, reason: str) -> None:
         self.left_out[printable(path)] = reason
@@ -102,13 +105,14 @@ def list_images(paths: Sequence[str | Path]) -> Found:
         else:
             raise InputError(f"{printable(given)}: no such file or folder: check the path")
         if not matches:
-            left = "; ".join(f"{name}: {reason}" for name, reason in list(search.left_out.items())[before : before + 3])
+            left = "; ".join(f"{name}: {reason}" for name, reason in [*search.left_out.items()][before : before + 3])
+            left = "; ".join([left, *search.failures.values()]) if search.failures else left
             expected = f"expected files that end in {', '.join(IMAGE_SUFFIXES)}"
             raise InputError(f"{printable(given)}: holds no image: {expected}{f' (left out: {left})' if left else ''}")
         for match in matches:
             _take(match, search)
     files = _one_of_each_set(sorted(search.files.values()), search)
-    return Found(files, dict(sorted(search.left_out.items())))
+    return Found(files, dict(sorted(search.left_out.items())), search.failures)
 
 
 def _take(path: Path, search: _Search) -> None:
@@ -165,7 +169,8 @@ def _has_text_for_name(path: Path, search: _Search) -> bool:
     """Whether the name can be written into results; notes those that cannot."""
     if printable(path) == str(path):
         return True
-    search.leave(path, "has a name that is no UTF-8: rename it")
+    name = printable(path)
+    search.failures[name] = f"{name}: has a name that is no UTF-8, so that no result can be named after it: rename it"
     return False
 
 
