@@ -4,7 +4,7 @@ The held-out images are parted into two halves by field of view. Thresholds are 
 on `map_iou` of each cell type, and scored on the other, and the other way round; the number reported joins the two.
 The thresholds printed at the end are chosen on all held-out images: they go with the weights, no score does.
 
-    python benchmarks/held_out.py --data ../shared/data/sartorius --weights default
+    python benchmarks/held_out.py --data ANNOTATIONS --weights default
 """
 
 import argparse
