@@ -1,4 +1,3 @@
-import errno
 import json
 import os
 import re
@@ -17,9 +16,6 @@ from somaseg.annotations.submission import read_submission
 from somaseg.batch.segment import RunSummary, segment_folder
 from somaseg.config import PostprocessSettings
 from somaseg.errors import InputError, OutputError
-from somaseg.export.formats import FORMATS, Format
-from somaseg.export.image_result import Exported
-from somaseg.files import write_whole
 
 
 @pytest.fixture
@@ -139,25 +135,6 @@ def test_what_changed_is_done_again(images, out):
     assert pl.read_csv(out / "cells.csv")["area"].to_list() == [112, 112]
 
 
-@pytest.mark.parametrize("lost", ["coco/three.json", "labels/three_labels.tif", "overlays/three_overlay.png"])
-def test_a_lost_file_is_made_again(images, out, lost):
-    segment(images, out)
-    (out / lost).unlink()
-    again = BlobSegmenter()
-    segment(images, out, again)
-    assert again.calls == 1
-    assert (out / lost).exists()
-
-
-@pytest.mark.parametrize("junk", [b"", b"{", b"[]", b'{"info": {}}', b'{"info": null}'])
-def test_a_damaged_result_is_made_again(images, out, junk):
-    segment(images, out)
-    (out / "coco" / "three.json").write_bytes(junk)
-    again = BlobSegmenter()
-    segment(images, out, again)
-    assert again.calls == 1
-
-
 def test_without_overlay_there_is_none_and_a_later_run_draws_it(images, out):
     segment(images, out, formats=["labels"])
     assert not (out / "overlays").exists()
@@ -165,17 +142,6 @@ def test_without_overlay_there_is_none_and_a_later_run_draws_it(images, out):
     segment(images, out, again)
     assert again.calls == 3
     assert len(list((out / "overlays").iterdir())) == 3
-
-
-def test_a_new_format_is_a_line_in_the_table(images, out, monkeypatch):
-    segment(images, out)
-    monkeypatch.setitem(FORMATS, "counts", Format("_count.txt", lambda result: Exported(str(len(result.cells)).encode())))
-    formats = ["labels", "counts"]
-    assert segment(images, out, formats=formats).skipped == 0
-    assert (out / "counts" / "three_count.txt").read_text() == "3"
-    assert segment(images, out, formats=formats).skipped == 3
-    (out / "counts" / "one_count.txt").unlink()
-    assert segment(images, out, formats=formats).skipped == 2
 
 
 @pytest.mark.parametrize("blocked", ["out", "out/labels", "out/coco", "submission.csv/deep.csv"])
@@ -189,21 +155,6 @@ def test_output_that_cannot_be_written_is_found_before_the_network_runs(images, 
     assert segmenter.calls == 0
 
 
-def test_a_full_disk_ends_the_run_keeps_what_is_done_and_a_rerun_finishes(images, out, monkeypatch):
-    write = Path.write_bytes
-
-    def full(self, data):
-        if "three" in self.name:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return write(self, data)
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OutputError, match=r"three_labels\.tif: the disk is full: free some space and give the same command again"):
-        segment(images, out)
-    monkeypatch.undo()
-    assert segment(images, out).skipped == 2
-
-
 def test_two_runs_into_one_folder_are_told_apart(images, out):
     class Second(BlobSegmenter):
         def predict(self, image):
@@ -212,15 +163,6 @@ def test_two_runs_into_one_folder_are_told_apart(images, out):
             return super().predict(image)
 
     assert segment(images, out, Second()).failures == {}
-
-
-@pytest.mark.parametrize("lost", ["labels/one_labels.tif", "overlays/one_overlay.png"])
-def test_a_result_that_was_cut_off_is_made_again(images, out, lost):
-    segment(images, out)
-    whole = (out / lost).read_bytes()
-    (out / lost).write_bytes(whole[:-9])
-    assert segment(images, out).skipped == 2
-    assert (out / lost).read_bytes() == whole
 
 
 def test_a_run_broken_off_loses_only_the_image_in_hand(images, out):
@@ -236,25 +178,6 @@ def test_a_run_broken_off_loses_only_the_image_in_hand(images, out):
     segment(images, straight)
     for name in ("instances.json", "cells.csv", "labels/three_labels.tif"):
         assert (out / name).read_bytes() == (straight / name).read_bytes()
-
-
-@pytest.mark.parametrize("stop", ["one_labels.tif", "one_overlay.png", "one.json"])
-def test_a_kill_while_writing_leaves_an_image_that_is_made_again(images, out, monkeypatch, stop):
-    def killed(path: Path, data: bytes) -> None:
-        if path.name == stop:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.with_name(f".{path.name}.part").write_bytes(data[: len(data) // 2])
-            raise KeyboardInterrupt
-        write_whole(path, data)
-
-    monkeypatch.setattr("somaseg.batch.result_folder.write_whole", killed)
-    with pytest.raises(KeyboardInterrupt):
-        segment(images, out)
-    monkeypatch.undo()
-    again = BlobSegmenter()
-    assert segment(images, out, again).skipped == 1
-    assert again.calls == 2
-    assert not [name for name in names_in(out) if name.endswith(".part")]
 
 
 def test_each_page_of_a_stack_is_an_image(tmp_path, out):
