@@ -82,7 +82,7 @@ def documents(draw: st.DrawFn, start: Any) -> bytes:
         elif action == "double" and isinstance(place, list):
             place.insert(last, copy.deepcopy(place[last]))
         else:
-            place[last] = draw(ODD)
+            place[last] = copy.deepcopy(draw(ODD))  # some are lists that all draws share
     return json.dumps(document).encode(draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16"])), "replace")
 
 

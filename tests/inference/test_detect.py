@@ -61,7 +61,7 @@ def test_boxes_come_back_in_pixels_of_the_image(scale, size, given):
 def test_reaching_the_cap_warns():
     oracle = Oracle([[0.0, 0, 8, 8], [10, 0, 18, 8], [20, 0, 28, 8]], [[0.2, 0.3, 0.5], [0.9, 0, 0.1], [0.7, 0, 0.3]])
     image = np.zeros((32, 32), np.float32)
-    with pytest.warns(UserWarning, match=r"cap of 2 \(model\.detect\.max_detections of the weights\): cells may be missing"):
+    with pytest.warns(UserWarning, match=r"cap of 2 \(detect\.max_detections\): cells may be missing"):
         (found,) = detect(View(oracle, settings(max_detections=2)), [image], bf16=False, device=CPU)
     assert found.scores.tolist() == pytest.approx([0.9, 0.7])
     with warnings.catch_warnings():
@@ -83,7 +83,7 @@ def test_proposals_at_their_cap_warn_where_the_last_of_them_find_cells(last, war
         detect(View(oracle, capped(30)), [image], bf16=False, device=CPU)
     assert [str(w.message) for w in caught] == [
         "proposals reached their cap of 30 (model.rpn.post_nms of the weights) and the last of them still found cells: "
-        "some may be missing, see the image in smaller tiles"
+        "some may be missing, see the image in smaller tiles (tiles.whole, tiles.side)"
     ] * warns
     with warnings.catch_warnings():
         warnings.simplefilter("error")
