@@ -10,29 +10,15 @@ import pytest
 import tifffile
 from rich.console import Console
 
-from blobs import CLASSES, SETTINGS, A, B, BlobSegmenter, C, blob_image, write_images
+from blobs import CLASSES, SETTINGS, A, B, BlobSegmenter, C, blob_image
+from runs import segment
 from somaseg.annotations.read import read_annotations
 from somaseg.batch.postprocess import postprocess_folder
 from somaseg.batch.saved_runs import read_runs
-from somaseg.batch.segment import RunSummary, predict_folder, segment_folder
+from somaseg.batch.segment import predict_folder, segment_folder
 from somaseg.errors import WeightsError
 from somaseg.export import coco as export
 from somaseg.fusion.methods import single
-
-
-@pytest.fixture
-def images(tmp_path) -> Path:
-    return write_images(tmp_path / "images")
-
-
-@pytest.fixture
-def out(tmp_path) -> Path:
-    return tmp_path / "out"
-
-
-def segment(paths, out, segmenter=None, settings=SETTINGS, **options) -> RunSummary:
-    paths = paths if isinstance(paths, list) else [paths]
-    return segment_folder(paths, out, segmenter or BlobSegmenter(), settings, **options)
 
 
 def read_annotations_of(out: Path) -> list[list[list[int]]]:

@@ -43,17 +43,6 @@ def images(tmp_path) -> Path:
     return write_mixed_images(tmp_path / "images")
 
 
-@pytest.fixture
-def saved(images, tmp_path) -> Path:
-    segment.predict_folder([images], tmp_path / "saved", BlobSegmenter(warn=True))
-    return tmp_path / "saved"
-
-
-@pytest.fixture
-def out(tmp_path) -> Path:
-    return tmp_path / "out"
-
-
 def postprocess(saved, out, settings=SETTINGS, **options) -> RunSummary:
     runs = read_runs([saved])
     return postprocess_folder(runs, out, single(settings, runs.classes), **options)

@@ -16,12 +16,6 @@ def images(tmp_path) -> Path:
     return write_mixed_images(tmp_path / "images")
 
 
-@pytest.fixture
-def saved(images, tmp_path) -> Path:
-    segment.predict_folder([images], tmp_path / "saved", BlobSegmenter(warn=True))
-    return tmp_path / "saved"
-
-
 def test_predict_saves_each_image(images, saved, tmp_path):
     files = {path.name for path in saved.iterdir() if path.name != ".lock"}
     stack = {f"stack_p{page:03d}.npz" for page in range(3)}

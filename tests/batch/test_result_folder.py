@@ -5,27 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from blobs import SETTINGS, BlobSegmenter, write_images
-from somaseg.batch.segment import RunSummary, segment_folder
+from blobs import BlobSegmenter
+from runs import segment
 from somaseg.errors import OutputError
 from somaseg.export.formats import FORMATS, Format
 from somaseg.export.image_result import Exported
 from somaseg.files import write_whole
-
-
-@pytest.fixture
-def images(tmp_path) -> Path:
-    return write_images(tmp_path / "images")
-
-
-@pytest.fixture
-def out(tmp_path) -> Path:
-    return tmp_path / "out"
-
-
-def segment(paths, out, segmenter=None, settings=SETTINGS, **options) -> RunSummary:
-    paths = paths if isinstance(paths, list) else [paths]
-    return segment_folder(paths, out, segmenter or BlobSegmenter(), settings, **options)
 
 
 def names_in(folder: Path) -> list[str]:

@@ -10,27 +10,12 @@ import polars as pl
 import pytest
 import tifffile
 
-from blobs import CLASSES, SETTINGS, A, B, BlobSegmenter, C, blob_image, write_images
+from blobs import CLASSES, SETTINGS, A, B, BlobSegmenter, C, blob_image
+from runs import segment
 from somaseg.annotations.read import read_annotations
 from somaseg.annotations.submission import read_submission
-from somaseg.batch.segment import RunSummary, segment_folder
 from somaseg.config import PostprocessSettings
 from somaseg.errors import InputError, OutputError
-
-
-@pytest.fixture
-def images(tmp_path) -> Path:
-    return write_images(tmp_path / "images")
-
-
-@pytest.fixture
-def out(tmp_path) -> Path:
-    return tmp_path / "out"
-
-
-def segment(paths, out, segmenter=None, settings=SETTINGS, **options) -> RunSummary:
-    paths = paths if isinstance(paths, list) else [paths]
-    return segment_folder(paths, out, segmenter or BlobSegmenter(), settings, **options)
 
 
 def names_in(folder: Path) -> list[str]:
