@@ -5,40 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from somaseg.config import DetectSettings
+from oracle import CPU, WIDE, Oracle, settings
 from somaseg.inference.detect import detect
 from somaseg.inference.views import View
 from somaseg.models.cascade import CascadeMaskRCNN
 from tiny import TINY
-
-CPU = torch.device("cpu")
-# An untrained network is as sure of its last proposal as of its first; with this cap it has no last one.
-WIDE = TINY.model_copy(update={"rpn": TINY.rpn.model_copy(update={"post_nms": 200})})
-
-
-def settings(**detections):
-    return WIDE.model_copy(update={"detect": DetectSettings(**{"scale": 1.0, "score_thresh": 0.1, **detections})})
-
-
-class Oracle:
-    """A detector that answers every image with the same boxes and probabilities, as filled masks."""
-
-    def __init__(self, boxes, probabilities):
-        self.boxes, self.probabilities = torch.tensor(boxes), torch.tensor(probabilities)
-        self.given = []
-
-    def features(self, images):
-        self.given = images
-        return images
-
-    def propose(self, features):
-        return [(self.boxes, self.probabilities[:, 0]) for _ in features]
-
-    def refine(self, features, boxes):
-        return [(b, self.probabilities) for b in boxes]
-
-    def segment(self, features, boxes, labels):
-        return [torch.full((len(b), 28, 28), 0.75) for b in boxes]
 
 
 @pytest.fixture(scope="module")
