@@ -135,7 +135,7 @@ def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
     with FileLock(tmp_path / "out" / ".lock"):
         ran = rounds(tmp_path)
     assert isinstance(ran.exception, InputError)
-    assert "out: is in use by other rounds" in str(ran.exception)
+    assert "out: is in use by another run" in str(ran.exception)
     assert states(tmp_path) == dict.fromkeys(STAGES, "open")
 
 
@@ -215,7 +215,7 @@ def test_what_cannot_be_used_is_named_before_anything_is_done(ended: Path, tmp_p
         ({"members": {"a": {"config": config, "overrides": [f"train.init={trained}"]}}}, "members.a.fold: is 0 .* never saw is 1"),
         ({"members": {"a": {"config": config, "fold": 3}}}, "members.a.fold: is 3, but train.folds is 3: give 0 to 2"),
         ({"evaluation": {"type_weights": {"long": 1}}}, "evaluation.type_weights: found .*long.* are of the cell types round: give each"),
-        ({"type_weights": {"round": 1}}, "rounds.yaml: type_weights: Extra inputs are not permitted"),
+        ({"type_weights": {"round": 1}}, "rounds.yaml: type_weights: there is no such setting"),
         ({"members": {"a": {"weights": trained, "config": config}}}, "members.a.*give config.*or weights"),
         ({"members": {"a": {"config": config}, "b": {"config": config, "overrides": ["train.folds=4"]}}}, "members.b: train.folds is 4"),
         ({"unlabelled": []}, "unlabelled is empty"),

@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("pytorch_lightning", reason="needs somaseg[train]")
 
+from somaseg.annotations.samples import Sample
 from somaseg.checkpoints.header import read_header
 from somaseg.config import Config, EvaluationSettings
 from somaseg.instances import Instances
@@ -30,7 +31,7 @@ def validated(tmp_path: Path, callback: SaveBest, found: dict[str, int], step: i
     """The score that a validation saves its weights with; of each cell type `found` of the 4 cells of one image were found."""
     config = Config(model=TINY, evaluation=EvaluationSettings(type_weights=callback.type_weights))
     module = DetectorModule(config, CascadeMaskRCNN(TINY), tmp_path, [])
-    module.scored = [(cells(number), cells(4), name) for name, number in found.items()]
+    module.scored = [(cells(number), Sample(Path("x.png"), cells(4), name, cell_type=name)) for name, number in found.items()]
     module.log = module.log_dict = module.print = lambda *arguments, **options: None  # type: ignore[method-assign]
     trainer = SimpleNamespace(sanity_checking=False, is_global_zero=True, global_step=step)
     callback.on_validation_epoch_end(trainer, module)
