@@ -2,36 +2,15 @@
 
 from pathlib import Path
 
-import numpy as np
 import orjson
 import pytest
-from PIL import Image
 from typer.testing import CliRunner
 
+from annotated import annotated, block
 from somaseg.annotations.read import read_annotations
-from somaseg.annotations.samples import Sample
-from somaseg.annotations.write import write_coco
 from somaseg.cli.main import app
 from somaseg.data.check import check
 from somaseg.data.report import check_json
-from somaseg.instances import Instances
-
-SIZE = (60, 80)
-
-
-def block(y0: int, x0: int, y1: int, x1: int) -> np.ndarray:
-    mask = np.zeros(SIZE, bool)
-    mask[y0:y1, x0:x1] = True
-    return mask
-
-
-def annotated(folder: Path, *masks: np.ndarray, labels: list[int] | None = None) -> Path:
-    stack = np.stack(masks) if masks else np.zeros((0, *SIZE), bool)
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    Image.new("L", SIZE[::-1]).save(folder / "images/a.png")
-    sample = Sample(folder / "images/a.png", Instances.from_masks(stack, ("shsy5y", "astro"), labels), "a")
-    write_coco([sample], folder / "annotations.json")
-    return folder
 
 
 def test_numbers(tmp_path: Path) -> None:

@@ -4,23 +4,20 @@ import json
 from pathlib import Path
 
 import imageio.v3 as iio
-import numpy as np
 import polars as pl
 import pytest
-from scipy import ndimage
 from typer.testing import CliRunner
 
 from blobs import BlobSegmenter, blob_image
 from somaseg.annotations.read import read_annotations
-from somaseg.annotations.samples import Sample
 from somaseg.annotations.write import write_coco
 from somaseg.batch import segment
 from somaseg.batch.saved_runs import read_runs
 from somaseg.cli.main import app
 from somaseg.config import PseudoRunSettings
 from somaseg.errors import InputError
-from somaseg.instances import Instances
 from somaseg.pseudolabels.pseudo import label_folder
+from textures import sample, texture
 
 A, B, C, SMALL = (4, 4, 12, 14), (20, 20, 34, 28), (40, 30, 50, 46), (50, 4, 53, 7)
 
@@ -35,19 +32,6 @@ class Fainter(BlobSegmenter):
         found = super().predict(image)
         found.scores[1:] *= 0.25
         return found
-
-
-def texture(seed: int, shift: tuple[int, int] = (0, 0), noise: int = 0) -> np.ndarray:
-    """Blobs of texture on noise."""
-    random = np.random.default_rng(seed)
-    image = 4000 * ndimage.gaussian_filter((random.random((200, 240)) < 0.002).astype(float), 4) * random.normal(size=(200, 240))
-    return np.roll(100 + image + np.random.default_rng(noise).normal(size=image.shape), shift, (0, 1)).clip(0, 255).astype(np.uint8)
-
-
-def sample(folder: Path, name: str, image: np.ndarray, group: str | None = None) -> Sample:
-    folder.mkdir(exist_ok=True)
-    iio.imwrite(folder / f"{name}.png", image)
-    return Sample(folder / f"{name}.png", Instances.empty(image.shape[:2], ("round", "long")), name, group)
 
 
 @pytest.fixture
