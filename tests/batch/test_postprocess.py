@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from blobs import CLASSES, SETTINGS, A, B, BlobSegmenter, C, blob_image, write_mixed_images
+from runs import postprocess
 from somaseg.annotations.read import read_annotations
 from somaseg.batch import segment
 from somaseg.batch.postprocess import postprocess_folder
 from somaseg.batch.prediction_file import load_prediction
 from somaseg.batch.saved_runs import read_runs
-from somaseg.batch.summary import RunSummary
 from somaseg.config import FuseSettings, PostprocessSettings
 from somaseg.errors import InputError
 from somaseg.fusion.fuse import fuse
-from somaseg.fusion.methods import fused, single
+from somaseg.fusion.methods import fused
 from somaseg.instances import Prediction
 
 
@@ -41,11 +41,6 @@ class OtherSegmenter(BlobSegmenter):
 @pytest.fixture
 def images(tmp_path) -> Path:
     return write_mixed_images(tmp_path / "images")
-
-
-def postprocess(saved, out, settings=SETTINGS, **options) -> RunSummary:
-    runs = read_runs([saved])
-    return postprocess_folder(runs, out, single(settings, runs.classes), **options)
 
 
 def contents(out: Path) -> dict[str, bytes]:

@@ -6,23 +6,15 @@ from pathlib import Path
 import imageio.v3 as iio
 import pytest
 
-from blobs import SETTINGS, A, BlobSegmenter, blob_image, write_mixed_images
+from blobs import A, BlobSegmenter, blob_image, write_mixed_images
 from somaseg.batch import segment
-from somaseg.batch.postprocess import postprocess_folder
 from somaseg.batch.saved_runs import read_runs
-from somaseg.batch.summary import RunSummary
 from somaseg.errors import InputError
-from somaseg.fusion.methods import single
 
 
 @pytest.fixture
 def images(tmp_path) -> Path:
     return write_mixed_images(tmp_path / "images")
-
-
-def postprocess(saved, out, settings=SETTINGS, **options) -> RunSummary:
-    runs = read_runs([saved])
-    return postprocess_folder(runs, out, single(settings, runs.classes), **options)
 
 
 def test_nothing_but_damaged_predictions_is_an_error(tmp_path):

@@ -1,23 +1,6 @@
 """What a network is built of, from the shapes of its tensors."""
 
-from pathlib import Path
-
-import pytest
-from safetensors.torch import load_file
-
 from somaseg.checkpoints.architecture import architecture, differences, shapes_of
-
-GOLDEN = Path(__file__).parents[1] / "golden" / "tiny_cascade.safetensors"
-
-
-@pytest.fixture(scope="module")
-def golden():
-    return load_file(GOLDEN)
-
-
-@pytest.fixture(scope="module")
-def weights(golden):
-    return {name.removeprefix("weights/"): tensor for name, tensor in golden.items() if name.startswith("weights/")}
 
 
 def test_what_the_tensors_tell(weights):

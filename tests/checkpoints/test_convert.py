@@ -1,13 +1,12 @@
 import json
 import pickle
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from somaseg.checkpoints.checkpoint import load_checkpoint
 from somaseg.checkpoints.convert import TRUNK, convert, our_name, read_architecture
@@ -15,7 +14,6 @@ from somaseg.config import Config, load_settings
 from somaseg.errors import InputError
 from somaseg.inference.segmenter import load
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "tiny_cascade.safetensors"
 SETTINGS = {
     "model": {
         "input": {"values": "grey8", "channels": 3, "mean": [103.53, 116.28, 123.675], "std": [1, 1, 1]},
@@ -38,16 +36,6 @@ SETTINGS = {
         "detect": {"scale": 1.0, "score_thresh": 0.05, "nms_iou": 0.5, "per_class": True, "max_detections": 100},
     }
 }
-
-
-@pytest.fixture(scope="module")
-def golden():
-    return load_file(GOLDEN)
-
-
-@pytest.fixture(scope="module")
-def weights(golden):
-    return {name.removeprefix("weights/"): tensor for name, tensor in golden.items() if name.startswith("weights/")}
 
 
 def settings_file(folder, **changes):

@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from small_stacks import masks_of_small_image
 from somaseg.evaluation import cell_scores
 from somaseg.evaluation.matching import compare_cells
 from somaseg.instances import Instances
@@ -58,13 +58,6 @@ def dense_aji(pred: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
         used.add(best)
     joint += sum(int(cell.sum()) for i, cell in enumerate(pred) if i not in used)
     return shared / joint if joint else 1.0
-
-
-masks_of_small_image = st.integers(0, 4).flatmap(
-    lambda n: st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=n, max_size=n).map(
-        lambda rows: np.array(rows, bool).reshape(n, 2, 3)
-    )
-)
 
 
 @settings(max_examples=300, deadline=None)

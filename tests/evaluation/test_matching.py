@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from small_stacks import masks_of_small_image
 from somaseg.errors import InputError
 from somaseg.evaluation import matching
 from somaseg.evaluation.matching import compare_cells, match_counts, partners
@@ -32,13 +33,6 @@ def dense_counts(pred: NDArray[np.bool_], truth: NDArray[np.bool_], threshold: f
     few, many = iou.shape
     tp = max(sum(iou[i, j] > threshold for i, j in enumerate(chosen)) for chosen in itertools.permutations(range(many), few))
     return int(tp), len(pred) - int(tp), len(truth) - int(tp)
-
-
-masks_of_small_image = st.integers(0, 4).flatmap(
-    lambda n: st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=n, max_size=n).map(
-        lambda rows: np.array(rows, bool).reshape(n, 2, 3)
-    )
-)
 
 
 @settings(max_examples=200, deadline=None)

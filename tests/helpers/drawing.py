@@ -6,3 +6,14 @@ from numpy.typing import NDArray
 
 def draw(picture: str) -> NDArray[np.bool_]:
     return np.array([[pixel == "#" for pixel in row] for row in picture.split()])
+
+
+RING = draw("""
+    .......
+    .#####.
+    .#...#.
+    .#.#.#.
+    .#...#.
+    .#####.
+    .......
+""")

@@ -4,21 +4,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from drawing import draw
+from drawing import RING
 from somaseg.masks import crops as mk
 from somaseg.masks.outlines import crop_from_outlines, outlines_from_crop
 
 SIDES = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)
 MASKS = arrays(bool, SIDES)
-RING = draw("""
-    .......
-    .#####.
-    .#...#.
-    .#.#.#.
-    .#...#.
-    .#####.
-    .......
-""")
 
 
 def test_outlines_of_a_ring_with_a_pixel_inside():

@@ -1,0 +1,18 @@
+"""The golden network of Detectron2, as its tests share it."""
+
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "tiny_cascade.safetensors"
+
+
+@pytest.fixture(scope="module")
+def golden():
+    return load_file(GOLDEN)
+
+
+@pytest.fixture(scope="module")
+def weights(golden):
+    return {name.removeprefix("weights/"): tensor for name, tensor in golden.items() if name.startswith("weights/")}
