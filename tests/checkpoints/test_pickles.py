@@ -143,6 +143,13 @@ def test_what_is_no_pickle(tmp_path, content):
         read_pickle(path)
 
 
+def test_an_odd_escape_in_a_name_is_no_warning(tmp_path):
+    path = tmp_path / "model.pkl"
+    path.write_bytes(rb"cnumpy\u" + b"\ndtype\n.")
+    with pytest.raises(InputError, match=r"model\.pkl: refused, and nothing in it was run"):
+        read_pickle(path)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("fuzz")

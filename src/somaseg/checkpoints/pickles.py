@@ -7,6 +7,7 @@ contain, which are marks to it and not the functions; everything else is refused
 
 import mmap
 import pickletools
+import warnings
 from enum import Enum
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
@@ -247,7 +248,8 @@ def read_pickle(path: Path) -> Any:
         InputError: when the file is cut off, is no pickle, or asks for anything that arrays and containers do not need.
     """
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as program:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as program, warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of Python's own decoder, on odd escapes in a damaged file
             value = _Machine(len(program)).run(program)
     except RefusedError as error:
         raise InputError(
