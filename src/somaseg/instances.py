@@ -261,6 +261,16 @@ class Prediction:
         return Prediction(self.size, self.boxes[index], self.scores[index], self.labels[index], self.mask_probs[index], self.classes)
 
 
+class KeptTiles(Protocol):
+    """Where what the tiles of a large image found is kept, so that a run that was stopped goes on with those that are left."""
+
+    def load(self, box: Sequence[int]) -> tuple[Prediction, Sequence[str]] | None:
+        """What the tile x0 y0 x1 y1 found, and what was warned of; None where it was not seen yet."""
+
+    def save(self, box: Sequence[int], found: Prediction, warned: Sequence[str]) -> None:
+        """Keep it."""
+
+
 class Predictor(Protocol):
     """What gives raw detections of images: a trained model on any runtime, or something made of such.
 
@@ -283,5 +293,8 @@ class Predictor(Protocol):
     def about(self) -> dict[str, dict[str, Any]]:
         """Settings of the network (`model`), of views (`tta`) and tiles (`tiles`), and the thresholds of the weights (`postprocess`)."""
 
-    def predict(self, image: NDArray[Any]) -> Prediction:
-        """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float, in pixels of it."""
+    def predict(self, image: NDArray[Any], kept: KeptTiles | None = None) -> Prediction:
+        """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float, in pixels of it; what its tiles find is kept."""
+
+    def fill_tiles(self, image: NDArray[Any], kept: KeptTiles, part: int, parts: int) -> int:
+        """See every `parts`-th tile from number `part` on, and keep what it finds; the number of tiles, of one none is kept."""

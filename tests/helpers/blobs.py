@@ -10,9 +10,10 @@ import tifffile
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from somaseg.config import ModelSettings, PostprocessSettings, PredictSettings
+from somaseg.config import ModelSettings, PostprocessSettings, PredictSettings, TileSettings
 from somaseg.images.normalize import to_grey
-from somaseg.instances import Prediction
+from somaseg.instances import KeptTiles, Prediction
+from somaseg.tiling.predict import fill_tiles, predict_tiled
 
 CLASSES = ("round", "long")
 SETTINGS = PostprocessSettings(min_area={"default": 4})
@@ -40,7 +41,7 @@ class BlobSegmenter:
     def configure(self, settings: PredictSettings) -> None:
         """Blobs are the same however they are looked at."""
 
-    def predict(self, image: NDArray[Any]) -> Prediction:
+    def predict(self, image: NDArray[Any], kept: KeptTiles | None = None) -> Prediction:
         self.calls += 1
         if self.calls == self.interrupt_at:
             raise KeyboardInterrupt
@@ -60,6 +61,22 @@ class BlobSegmenter:
             mask_probs=np.ones((count, 28, 28), np.float16),
             classes=CLASSES,
         )
+
+    def fill_tiles(self, image: NDArray[Any], kept: KeptTiles, part: int, parts: int) -> int:
+        """Blobs are seen at once."""
+        return 1
+
+
+class TiledBlobs(BlobSegmenter):
+    """The same, tile by tile."""
+
+    tiles = TileSettings(whole=100, side=80, overlap=16, step=4)
+
+    def predict(self, image: NDArray[Any], kept: KeptTiles | None = None) -> Prediction:
+        return predict_tiled(lambda tile, fields: BlobSegmenter.predict(self, tile), image, self.tiles, kept)
+
+    def fill_tiles(self, image: NDArray[Any], kept: KeptTiles, part: int, parts: int) -> int:
+        return fill_tiles(lambda tile, fields: BlobSegmenter.predict(self, tile), image, self.tiles, kept, part, parts)
 
 
 def blob_image(*boxes: tuple[int, int, int, int], size: tuple[int, int] = (48, 64)) -> NDArray[np.uint8]:

@@ -25,7 +25,7 @@ class Oracle:
         self.given = images
         return images
 
-    def propose(self, features):
+    def propose(self, features, fields=1.0):
         return [(self.boxes, self.probabilities[:, 0]) for _ in features]
 
     def refine(self, features, boxes):

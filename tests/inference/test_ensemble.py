@@ -26,7 +26,7 @@ class Says:
     def features(self, images):
         return images
 
-    def propose(self, features):
+    def propose(self, features, fields=1.0):
         return [(self.proposals, self.logits)]
 
     def refine(self, features, boxes):

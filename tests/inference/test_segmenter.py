@@ -29,7 +29,7 @@ class BrightBlobs(torch.nn.Module):
     def features(self, images):
         return images
 
-    def propose(self, features):
+    def propose(self, features, fields=1.0):
         found = []
         for image in features:
             places = ndimage.find_objects(ndimage.label(image[0].numpy() > 1)[0])

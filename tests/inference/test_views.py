@@ -28,7 +28,7 @@ class Echo:
         self.images = images
         return images
 
-    def propose(self, features):
+    def propose(self, features, fields=1.0):
         return [(torch.tensor([[1.0, 2, 5, 4]]), torch.zeros(1)) for _ in features]
 
     def refine(self, features, boxes):

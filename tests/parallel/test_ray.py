@@ -44,6 +44,7 @@ def test_a_task_whose_process_always_dies_is_named(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(ray, "init", lambda **settings: None)
     monkeypatch.setattr(ray, "remote", lambda function: function)
     monkeypatch.setattr(attempt, "options", lambda **needs: SimpleNamespace(remote=lambda task: None), raising=False)
+    monkeypatch.setattr(ray, "wait", lambda references, num_returns: (references, []))
     monkeypatch.setattr(ray, "get", died)
     failures = run_tasks([Task("dies", "errands:forget", {})], ray="auto", retries=3)
     assert failures.keys() == {"dies"}

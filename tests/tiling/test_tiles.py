@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from somaseg.config import TileSettings
 from somaseg.tiling.tiles import tiles
 
-SETTINGS = TileSettings(whole=100, side=80, overlap=16)
+SETTINGS = TileSettings(whole=100, side=80, overlap=16, step=4)
 
 
 @given(st.integers(1, 700), st.integers(1, 700))
@@ -30,11 +30,13 @@ def test_cores_are_the_image_and_tiles_are_no_larger_than_asked(height, width):
     assert (len(parts) == 1) == (max(height, width) <= SETTINGS.whole)
 
 
-def test_a_field_of_the_competition_is_one_tile_and_a_camera_image_several():
+def test_a_field_of_the_competition_is_one_tile_and_larger_images_are_several():
     assert len(tiles((520, 704), TileSettings())) == 1
-    assert len(tiles((1040, 1392), TileSettings())) == 6
-    sides = {(x1 - x0, y1 - y0) for x0, y0, x1, y1 in (part.box for part in tiles((2048, 2048), TileSettings()))}
-    assert sides == {(584, 584)}
+    assert len(tiles((1040, 1392), TileSettings())) == 2
+    boxes = [part.box for part in tiles((20000, 20000), TileSettings())]
+    assert len(boxes) == 18 * 18
+    assert {side for x0, y0, x1, y1 in boxes for side in (x1 - x0, y1 - y0)} <= set(range(1072, TileSettings().side + 1))
+    assert all(start % 64 == 0 for box in boxes for start in box[:2])
 
 
 def test_tiles_share_no_more_than_half():

@@ -1,5 +1,9 @@
-"""The folder of a run of `predict`: DIR/NAME.npz for each image, and DIR/run.json of the whole run."""
+"""The folder of a run of `predict`: DIR/NAME.npz for each image, and DIR/run.json of the whole run.
 
+While a run, of `segment` too, works on a large image, DIR/.tiles/NAME/X0_Y0_X1_Y1.npz is what a tile of it found.
+"""
+
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,11 +13,14 @@ from numpy.typing import NDArray
 
 from somaseg.batch.loop import LoopResult
 from somaseg.batch.names import Names
-from somaseg.batch.prediction_file import SUFFIX, Origin, SavedPrediction, load_origin, save_prediction
+from somaseg.batch.prediction_file import SUFFIX, Origin, SavedPrediction, load_origin, load_prediction, save_prediction
 from somaseg.batch.summary import RunSummary
 from somaseg.errors import InputError
 from somaseg.files import write_whole
+from somaseg.instances import Prediction
 from somaseg.provenance import Manifest
+
+TILES = ".tiles"
 
 
 class PredictionFolder:
@@ -76,3 +83,38 @@ class PredictionFolder:
 
     def _file(self, name: str) -> Path:
         return self.out / f"{name}{SUFFIX}"
+
+
+class TileFolder:
+    """The tiles of one image; each appears whole or not at all.
+
+    Args:
+        out: the folder of the run.
+        name: of the image.
+        origin: what its prediction is made from; tiles that were made from something else count as not there.
+    """
+
+    def __init__(self, out: Path, name: str, origin: Origin) -> None:
+        self.folder, self.origin = out / TILES / name, origin
+
+    def load(self, box: Sequence[int]) -> tuple[Prediction, Sequence[str]] | None:
+        """What the tile x0 y0 x1 y1 found, and what was warned of; None where it was not seen yet."""
+        try:
+            saved = load_prediction(self._file(box))
+        except InputError:
+            return None
+        same = (saved.origin.key(), saved.origin.page) == (self.origin.key(), self.origin.page)
+        return (saved.prediction, saved.origin.warnings) if same else None
+
+    def save(self, box: Sequence[int], found: Prediction, warned: Sequence[str]) -> None:
+        """Keep it."""
+        save_prediction(self._file(box), SavedPrediction(found, self.origin.model_copy(update={"warnings": tuple(warned)})))
+
+    def remove(self) -> None:
+        """Forget the image's tiles, once what they make is written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder.parent.is_dir() and not any(self.folder.parent.iterdir()):
+            self.folder.parent.rmdir()
+
+    def _file(self, box: Sequence[int]) -> Path:
+        return self.folder / ("_".join(map(str, box)) + SUFFIX)

@@ -1,42 +1,22 @@
 """The batch runs that need a network: images to cells, or to raw predictions, one by one, so that they can be stopped and resumed."""
 
 import time
-import warnings
-from collections.abc import Iterator, Sequence
-from importlib.metadata import version
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
-from numpy.typing import NDArray
 from rich.console import Console
 
-from somaseg.batch.loop import ImageDone, check_submission, go_through, images_outside
-from somaseg.batch.names import Names
-from somaseg.batch.prediction_file import Origin, SavedPrediction
+from somaseg.batch.images import Images, spread
+from somaseg.batch.loop import LoopResult, check_submission, go_through, images_outside
 from somaseg.batch.prediction_folder import PredictionFolder
 from somaseg.batch.result_folder import ResultFolder
 from somaseg.batch.summary import RunSummary
 from somaseg.config import PostprocessSettings
-from somaseg.errors import InputError
 from somaseg.export.formats import DEFAULT
-from somaseg.files import file_sha256, only_run
+from somaseg.files import only_run
 from somaseg.fusion.methods import single
-from somaseg.images.read import read_frames
+from somaseg.images.find import Found
 from somaseg.instances import Predictor
-
-
-class RunFolder(Protocol):
-    """Where the run puts what it makes of an image."""
-
-    @property
-    def names(self) -> Names:
-        """What images are called."""
-
-    def is_done(self, name: str, origins: Sequence[Origin]) -> bool:
-        """Whether an image's files are there and were made from the same things."""
-
-    def add(self, name: str, members: Sequence[SavedPrediction], image: NDArray[Any] | None, begin: float) -> None:
-        """Make and write an image's files."""
 
 
 def segment_folder(
@@ -48,6 +28,7 @@ def segment_folder(
     formats: Sequence[str] = DEFAULT,
     console: Console | None = None,
     channel: str | None = None,
+    ray: str | None = None,
 ) -> RunSummary:
     """Segment images and write the results of each as soon as it is done.
 
@@ -63,6 +44,7 @@ def segment_folder(
         formats: of each image's files, names in `somaseg.export.formats.FORMATS`.
         console: where to show a progress bar; None shows none.
         channel: name of the channel that shows the cells, or its number from 0; None takes images of one to four channels as they are.
+        ray: "local" spreads files, and tiles of large files, over the processors of this machine, "auto" or an address over a Ray cluster.
 
     Raises:
         InputError: when there is no image, the settings name an unknown class, or `kaggle` is given and two images have one name.
@@ -76,13 +58,18 @@ def segment_folder(
     results = ResultFolder(out, method, formats)
     with only_run(out):
         results.prepare(found.files)
-        gone_through = go_through(found, lambda path: _predict_file(path, results, predictor, channel), console)
+        gone_through = _go_through(found, Images(results, predictor, channel), ray, console)
         models = {"weights": {"name": predictor.name, "sha256": predictor.sha256}, "tta": predictor.about["tta"]}
         return results.finish(gone_through, predictor.classes, models, kaggle, begin)
 
 
 def predict_folder(
-    paths: Sequence[str | Path], out: Path, predictor: Predictor, console: Console | None = None, channel: str | None = None
+    paths: Sequence[str | Path],
+    out: Path,
+    predictor: Predictor,
+    console: Console | None = None,
+    channel: str | None = None,
+    ray: str | None = None,
 ) -> RunSummary:
     """Save the raw prediction of each image as soon as it is made, for `postprocess` and `fuse`.
 
@@ -95,6 +82,7 @@ def predict_folder(
         predictor: gives the raw detections.
         console: where to show a progress bar; None shows none.
         channel: name of the channel that shows the cells, or its number from 0; None takes images of one to four channels as they are.
+        ray: "local" spreads files, and tiles of large files, over the processors of this machine, "auto" or an address over a Ray cluster.
 
     Raises:
         InputError: when there is no image.
@@ -105,45 +93,13 @@ def predict_folder(
     folder = PredictionFolder(out)
     with only_run(out):
         folder.names.tell_apart(found.files)
-        gone_through = go_through(found, lambda path: _predict_file(path, folder, predictor, channel), console)
+        gone_through = _go_through(found, Images(folder, predictor, channel), ray, console)
         models = {"weights": {"name": predictor.name, "sha256": predictor.sha256}}
         return folder.finish(gone_through, predictor.about, models, begin)
 
 
-def _predict_file(path: Path, folder: RunFolder, predictor: Predictor, channel: str | None) -> Iterator[ImageDone]:
-    """Predict the images of a file, and have the folder keep what comes of each."""
-    about = predictor.about
-    origin = Origin(
-        file=str(path.absolute()),
-        sha256=file_sha256(path),
-        classes=predictor.classes,
-        weights=predictor.name,
-        weights_sha256=predictor.sha256,
-        somaseg=version("somaseg"),
-        model=about["model"],
-        tta=about["tta"],
-        tiles=about.get("tiles", {}),
-        postprocess=about["postprocess"],
-        channel=channel,
-    )
-    name = folder.names.find(path, None)
-    if folder.is_done(name, [origin]):
-        folder.names.take(name)
-        yield ImageDone(name, None, True)
-        return
-    begin = time.perf_counter()
-    for frame in read_frames(path, channel):
-        name = folder.names.find(path, frame.page)
-        folder.names.take(name)
-        done = folder.is_done(name, [origin])
-        if not done:
-            if not frame.array.size:
-                raise InputError(f"{path}: image of shape {frame.array.shape} has no pixel: leave it out")
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always", UserWarning)
-                prediction = predictor.predict(frame.picture)
-            told_by = dict.fromkeys((*frame.warnings, *(str(w.message) for w in caught)))  # each once
-            told = {"page": frame.page, "pixel_size": frame.pixel_size, "warnings": tuple(told_by)}
-            folder.add(name, [SavedPrediction(prediction, origin.model_copy(update=told))], frame.picture, begin)
-        yield ImageDone(name, frame.page, done)
-        begin = time.perf_counter()
+def _go_through(found: Found, images: Images, ray: str | None, console: Console | None) -> LoopResult:
+    """Predict all images: by workers, if asked to, and what they left undone here, in the order of the files."""
+    if ray is not None:
+        spread(found.files, images, ray, console)
+    return go_through(found, images.of_file, console)

@@ -36,6 +36,12 @@ Channel = Annotated[
 ]
 
 
+Ray = Annotated[
+    str | None,
+    typer.Option(metavar="local|ADDRESS", help="Spread images, and tiles of large ones, over processes with Ray (the extra `ray`)."),
+]
+
+
 Submission = Annotated[Path | None, typer.Option(help="Also write a Kaggle submission (CSV) here.")]
 
 

@@ -14,7 +14,7 @@ from somaseg.errors import InputError, WeightsError
 from somaseg.files import file_sha256
 from somaseg.images.normalize import doubts
 from somaseg.inference.description import ModelDescription
-from somaseg.instances import Prediction
+from somaseg.instances import KeptTiles, Prediction
 
 if TYPE_CHECKING:
     from somaseg.inference.segmenter import Segmenter
@@ -41,10 +41,14 @@ class DeferredSegmenter(ModelDescription):
         super().__init__(" + ".join(map(str, weights)), [header.config for header in headers], hashes, headers[0].provenance)
         self._segmenter: Segmenter | None = None
 
-    def predict(self, image: NDArray[Any]) -> Prediction:
-        """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float (see `somaseg.images.normalize`).
+    def predict(self, image: NDArray[Any], kept: KeptTiles | None = None) -> Prediction:
+        """Raw detections of an image, see `ModelDescription.predict`; warns of one that is mostly one value, or in part without data."""
+        for doubt in doubts(image):
+            warnings.warn(doubt, UserWarning, stacklevel=2)
+        return super().predict(image, kept)
 
-        Warns of an image that is mostly one value, or in part without data.
+    def see(self, image: NDArray[Any], fields: float) -> Prediction:
+        """Raw detections of an image that the network sees whole, of so many fields of view.
 
         Raises:
             WeightsError: when the network cannot be built from the files.
@@ -57,6 +61,4 @@ class DeferredSegmenter(ModelDescription):
             except InputError as error:
                 raise WeightsError(str(error)) from error
             self._segmenter.configure(PredictSettings(tta=self.tta, detect=self.model_settings.detect, tiles=self.tiles))
-        for doubt in doubts(image):
-            warnings.warn(doubt, UserWarning, stacklevel=2)
-        return self._segmenter.predict(image)
+        return self._segmenter.see(image, fields)

@@ -4,7 +4,11 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
+from numpy.typing import NDArray
+
 from somaseg.config import Config, ModelSettings, PostprocessSettings, PredictSettings, TileSettings, TtaSettings
+from somaseg.instances import KeptTiles, Prediction
+from somaseg.tiling.predict import fill_tiles, predict_tiled
 
 
 class ModelDescription:
@@ -48,3 +52,20 @@ class ModelDescription:
 
         self.model_settings = with_changes(self.model_settings)
         self.other_settings = [with_changes(model) for model in self.other_settings]
+
+    def see(self, image: NDArray[Any], fields: float) -> Prediction:
+        """Raw detections of an image (H, W) or (H, W, C) that the network sees whole, of so many fields of view."""
+        raise NotImplementedError
+
+    def predict(self, image: NDArray[Any], kept: KeptTiles | None = None) -> Prediction:
+        """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float (see `somaseg.images.normalize`).
+
+        Args:
+            image: a large one is seen in tiles.
+            kept: where what its tiles find is kept, so that tiles that were seen before are not seen again.
+        """
+        return predict_tiled(self.see, image, self.tiles, kept)
+
+    def fill_tiles(self, image: NDArray[Any], kept: KeptTiles, part: int, parts: int) -> int:
+        """See some tiles of a large image and keep what they find, see `somaseg.tiling.predict.fill_tiles`."""
+        return fill_tiles(self.see, image, self.tiles, kept, part, parts)

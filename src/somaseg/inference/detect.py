@@ -23,16 +23,26 @@ ANOTHER = 0.3  # box overlap below which two detections are likely two cells
 FEW = 3  # cells that a single proposal out of order does not make
 
 
-def detect(detector: Detector[NDArray[Any]], images: Sequence[NDArray[Any]], bf16: bool, device: torch.device) -> list[Prediction]:
+def detect(
+    detector: Detector[NDArray[Any]], images: Sequence[NDArray[Any]], bf16: bool, device: torch.device, fields: float = 1.0
+) -> list[Prediction]:
     """Run a detector on images (H, W) or (H, W, C) with pixels; see `Prediction` for what comes back.
 
     Warns when an image reaches the cap on detections, or that on proposals while the last of them still find cells.
+
+    Args:
+        detector: the network, a view of it, or an ensemble.
+        images: of one kind.
+        bf16: compute in bfloat16 where that is safe.
+        device: where the network is.
+        fields: how many fields of view an image shows: as often the caps of the settings.
     """
-    cfg, most = detector.settings.detect, detector.settings.rpn.post_nms
+    cfg, most = detector.settings.detect, round(detector.settings.rpn.post_nms * fields)
+    cfg = cfg.model_copy(update={"max_detections": round(cfg.max_detections * fields)})
     sizes = [(image.shape[0], image.shape[1]) for image in images]
     with torch.inference_mode(), autocast(device, bf16):
         features = detector.features(images)
-        proposals = [boxes for boxes, _ in detector.propose(features)]
+        proposals = [boxes for boxes, _ in detector.propose(features, fields)]
         found = [select(b, p, size, cfg) for (b, p), size in zip(detector.refine(features, proposals), sizes, strict=True)]
         masks = detector.segment(features, [f.boxes for f in found], [f.labels for f in found])
     predictions = []

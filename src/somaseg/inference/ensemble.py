@@ -63,14 +63,14 @@ class Ensemble:
         """The features of each member."""
         return EnsembleFeatures([detector.features(images) for detector in self.detectors], [(i.shape[0], i.shape[1]) for i in images])
 
-    def propose(self, features: EnsembleFeatures) -> list[tuple[Tensor, Tensor]]:
+    def propose(self, features: EnsembleFeatures, fields: float = 1.0) -> list[tuple[Tensor, Tensor]]:
         """For each image the boxes (R, 4) that the proposers found, and objectness logits (R,), best first.
 
         A member adds those that overlap no proposal of members before it by more than `rpn.nms_iou`. The best of them stay, as many
         as the member with the most proposals made.
         """
         pairs = list(zip(self.detectors, features.members, strict=True))[: self.proposers]
-        proposals = [detector.propose(f) for detector, f in pairs]
+        proposals = [detector.propose(f, fields) for detector, f in pairs]
         return [self._joined(of_members) for of_members in zip(*proposals, strict=True)]
 
     def refine(self, features: EnsembleFeatures, boxes: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:

@@ -20,7 +20,6 @@ from somaseg.inference.views import make_views
 from somaseg.instances import Instances, Prediction
 from somaseg.models.cascade import Detector
 from somaseg.postprocessing.steps import postprocess
-from somaseg.tiling.predict import predict_tiled
 
 
 class Segmenter(ModelDescription):
@@ -40,18 +39,15 @@ class Segmenter(ModelDescription):
         self._models = [checkpoint.model.to(self.device) for checkpoint in checkpoints]
         self._detector()  # an ensemble refuses models that do not fit each other
 
-    def predict(self, image: NDArray[Any]) -> Prediction:
-        """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float (see `somaseg.images.normalize`); a large one in tiles."""
-        return predict_tiled(self._predict_whole, image, self.tiles)
-
-    def _predict_whole(self, image: NDArray[Any]) -> Prediction:
+    def see(self, image: NDArray[Any], fields: float) -> Prediction:
+        """Raw detections of an image that the network sees whole, of so many fields of view."""
         if not image.size:
             height, width = to_grey(image).shape
             none = np.zeros(0, np.float32)
             return Prediction(
                 (height, width), none.reshape(0, 4), none, none.astype(np.int64), np.zeros((0, 28, 28), np.float16), self.classes
             )
-        return detect(self._detector(), [image], self.bf16, self.device)[0]
+        return detect(self._detector(), [image], self.bf16, self.device, fields)[0]
 
     def _detector(self) -> Detector[NDArray[Any]]:
         """The first view of each model, which propose boxes, then the other views."""

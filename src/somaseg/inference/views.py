@@ -93,9 +93,9 @@ class View:
             factors.append(torch.tensor([given.shape[2] / width, given.shape[1] / height] * 2))
         return ViewFeatures(self.network.features(inputs), sizes, factors)
 
-    def propose(self, features: ViewFeatures) -> list[tuple[Tensor, Tensor]]:
-        """For each image boxes (R, 4) and objectness logits (R,), best first."""
-        found = self.network.propose(features.features)
+    def propose(self, features: ViewFeatures, fields: float = 1.0) -> list[tuple[Tensor, Tensor]]:
+        """For each image boxes (R, 4) and objectness logits (R,), best first; as many as for `fields` fields of view."""
+        found = self.network.propose(features.features, fields)
         return list(zip(self._out(features, [boxes for boxes, _ in found]), [logits for _, logits in found], strict=True))
 
     def refine(self, features: ViewFeatures, boxes: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:

@@ -31,8 +31,8 @@ class Detector(Protocol[Image]):
     def features(self, images: Sequence[Image]) -> Any:
         """Features of the images."""
 
-    def propose(self, features: Any) -> list[tuple[Tensor, Tensor]]:
-        """For each image boxes (R, 4) and objectness logits (R,), best first."""
+    def propose(self, features: Any, fields: float = 1.0) -> list[tuple[Tensor, Tensor]]:
+        """For each image boxes (R, 4) and objectness logits (R,), best first; as many as for `fields` fields of view."""
 
     def refine(self, features: Any, boxes: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """For each image boxes (R, 4) and class probabilities (R, K + 1), background last."""
@@ -77,9 +77,9 @@ class CascadeMaskRCNN(nn.Module):
         batch, sizes = self.pad(images)
         return self.backbone(batch), sizes
 
-    def propose(self, features: tuple[list[Tensor], list[Size]]) -> list[tuple[Tensor, Tensor]]:
-        """For each image boxes (R, 4) and objectness logits (R,), best first."""
-        proposals: list[tuple[Tensor, Tensor]] = self.proposal_generator(*features)[0]
+    def propose(self, features: tuple[list[Tensor], list[Size]], fields: float = 1.0) -> list[tuple[Tensor, Tensor]]:
+        """For each image boxes (R, 4) and objectness logits (R,), best first; as many as for `fields` fields of view."""
+        proposals: list[tuple[Tensor, Tensor]] = self.proposal_generator(*features, fields=fields)[0]
         return proposals
 
     def refine(self, features: tuple[list[Tensor], list[Size]], boxes: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:

@@ -1,5 +1,7 @@
 """The region proposal network (Ren et al. 2015), with Detectron2's conventions and names."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -24,6 +26,12 @@ def anchors_of_level(sizes: tuple[float, ...], ratios: tuple[float, ...], stride
     gy, gx = torch.meshgrid(y, x, indexing="ij")
     shifts = torch.stack([gx, gy, gx, gy], dim=-1).reshape(-1, 1, 4)
     return (shifts + cells).reshape(-1, 4)
+
+
+def _parts(boxes: Tensor, size: Size, side: int) -> Tensor:
+    """In which of side x side parts of an image of `size` the centre of each box lies (N,)."""
+    x, y = ((boxes[:, axis] + boxes[:, axis + 2]) / 2 * side / size[1 - axis] for axis in (0, 1))
+    return x.long().clamp(0, side - 1) + side * y.long().clamp(0, side - 1)
 
 
 class RpnHead(nn.Module):
@@ -68,7 +76,7 @@ class Rpn(nn.Module):
         ]
 
     def forward(
-        self, levels: list[Tensor], sizes: list[Size], targets: list[Target] | None = None
+        self, levels: list[Tensor], sizes: list[Size], targets: list[Target] | None = None, fields: float = 1.0
     ) -> tuple[list[tuple[Tensor, Tensor]], dict[str, Tensor]]:
         """Proposals.
 
@@ -76,6 +84,7 @@ class Rpn(nn.Module):
             levels: features, fine to coarse.
             sizes: (height, width) of each image inside the padded batch.
             targets: the truth, in training.
+            fields: how many fields of view an image shows: as often the number of proposals of the settings.
 
         Returns:
             For each image boxes (R, 4) and objectness logits (R,), best first; and the losses, empty without targets.
@@ -83,16 +92,21 @@ class Rpn(nn.Module):
         anchors = self.anchors(levels)
         objectness, deltas = self.rpn_head(levels)
         with torch.no_grad():
-            proposals = self.select(anchors, objectness, deltas, sizes)
+            proposals = self.select(anchors, objectness, deltas, sizes, fields)
         losses = {} if targets is None else self.losses(anchors, objectness, deltas, targets)
         return proposals, losses
 
     def select(
-        self, anchors: list[Tensor], objectness: list[Tensor], deltas: list[Tensor], sizes: list[Size]
+        self, anchors: list[Tensor], objectness: list[Tensor], deltas: list[Tensor], sizes: list[Size], fields: float = 1.0
     ) -> list[tuple[Tensor, Tensor]]:
-        """The best boxes of each level, clipped, after NMS within each level, best first."""
+        """The best boxes of each level, clipped, after NMS within each level, best first.
+
+        In an image of several fields NMS runs in parts of about a field each, since its time grows with the square of the boxes. Two
+        boxes of one cell may stay where their centres lie in two parts; NMS of the detections sees them together.
+        """
         cfg = self.settings
-        before, after = (cfg.train_pre_nms, cfg.train_post_nms) if self.training else (cfg.pre_nms, cfg.post_nms)
+        budgets = (cfg.train_pre_nms, cfg.train_post_nms) if self.training else (cfg.pre_nms, cfg.post_nms)
+        before, after = (round(budget * fields) for budget in budgets)
         proposals = []
         for image, size in enumerate(sizes):
             parts, logits, levels = [], [], []
@@ -104,7 +118,7 @@ class Rpn(nn.Module):
             box, logit, level_of = torch.cat(parts), torch.cat(logits), torch.cat(levels)
             keep = bx.nonempty(box)
             box, logit, level_of = box[keep], logit[keep], level_of[keep]
-            keep = batched_nms(box, logit, level_of, cfg.nms_iou)[:after]
+            keep = batched_nms(box, logit, _parts(box, size, math.ceil(fields**0.5)) * len(levels) + level_of, cfg.nms_iou)[:after]
             proposals.append((box[keep], logit[keep]))
         return proposals
 

@@ -1,7 +1,7 @@
 """Run tasks side by side with Ray."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from somaseg.errors import InputError, MissingExtraError
 from somaseg.parallel.task import Task, attempt
@@ -9,7 +9,9 @@ from somaseg.parallel.task import Task, attempt
 STORE = 100_000_000  # bytes of Ray's object store; tasks pass on files, so it holds next to nothing
 
 
-def run_with_ray(tasks: Sequence[Task], address: str, retries: int, cpus: int | None) -> dict[str, str | None]:
+def run_with_ray(
+    tasks: Sequence[Task], address: str, retries: int, cpus: int | None, ended: Callable[[Task], None]
+) -> dict[str, str | None]:
     """What went wrong by the name of the task, None where nothing did; see `somaseg.parallel.run.run_tasks`."""
     # Statistics of use are not sent unless the user asks for it; Ray reads this when it starts.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -29,16 +31,18 @@ def run_with_ray(tasks: Sequence[Task], address: str, retries: int, cpus: int | 
             _check_needs(tasks, ray.cluster_resources())
         remote = ray.remote(attempt)
         waiting = {
-            task.name: remote.options(name=task.name, num_cpus=task.cpus, num_gpus=task.gpus, max_retries=retries).remote(task)
-            for task in tasks
+            remote.options(name=task.name, num_cpus=task.cpus, num_gpus=task.gpus, max_retries=retries).remote(task): task for task in tasks
         }
         found: dict[str, str | None] = {}
-        for name, reference in waiting.items():
+        while waiting:
+            (reference,), _ = ray.wait(list(waiting), num_returns=1)
+            task = waiting.pop(reference)
             try:
-                found[name] = ray.get(reference)
+                found[task.name] = ray.get(reference)
             except ray.exceptions.RayError as error:
-                found[name] = f"its process died, also when it was tried again {retries} times ({str(error).splitlines()[0]})"
-        return found
+                found[task.name] = f"its process died, also when it was tried again {retries} times ({str(error).splitlines()[0]})"
+            ended(task)
+        return {task.name: found[task.name] for task in tasks}
     finally:
         ray.shutdown()
 

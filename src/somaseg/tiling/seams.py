@@ -1,7 +1,8 @@
 """What tiles found, joined: a cell on a seam or a corner comes out once, and whole."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +21,10 @@ PIXEL = 0.5  # probability from which a pixel belongs to a mask when masks are c
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """What all tiles found, in pixels of the image, best first.
+    """Cells near seams, where several tiles see them, in pixels of the image, best first.
 
     Attributes:
-        found: all of it.
+        found: all of them.
         tile: number of the tile that found each (N,).
         cut: whether it may be cut off by an edge of its tile (N,).
         owned: whether its centre lies in the core of its tile, or a little beyond (N,).
@@ -39,55 +40,100 @@ class _Seen:
     crops: list[Mask]
 
 
-def join(predictions: Sequence[Prediction], tiles: Sequence[Tile], size: Size) -> Prediction:
-    """The prediction of an image from those of its tiles.
+class _Near(NamedTuple):
+    """What a tile found near seams, see `_Seen`."""
+
+    found: Prediction
+    tile: NDArray[np.int64]
+    cut: NDArray[np.bool_]
+    owned: NDArray[np.bool_]
+
+
+def join(predictions: Iterable[Prediction], tiles: Sequence[Tile], size: Size) -> Prediction:
+    """The prediction of an image from those of its tiles, in the order of the tiles; those near seams come last.
 
     Each tile keeps the cells whose centres lie in its core. One of them that an edge of the tile cuts off is replaced by what a
     neighbour saw of the same cell, where that is whole, and else put together with it. Of what two tiles kept of one cell, the one
     that is whole stays, else the one with the higher score.
 
     Args:
-        predictions: one a tile, in pixels of the tile.
+        predictions: one a tile, in pixels of the tile; each is asked for when the one before it was gone through.
         tiles: where they lie.
         size: (height, width) of the image.
     """
-    seen = _gathered(predictions, tiles, size)
-    boxes, grids, whole = seen.found.boxes.copy(), seen.found.mask_probs.copy(), ~seen.cut
+    alone: list[Prediction] = []
+    near: list[_Near] = []
+    for number, (tile, prediction) in enumerate(zip(tiles, predictions, strict=True)):
+        moved = replace(prediction, size=size, boxes=prediction.boxes + np.array([*tile.box[:2]] * 2, np.float32))
+        owned, shared = _owned(moved.boxes, tile), _shared(moved.boxes, tile)
+        alone.append(moved[owned & ~shared])
+        there = moved[shared]
+        near.append(_Near(there, np.full(len(there), number), _cut(there.boxes, tile, size), owned[shared]))
+    alone.append(_joined(near, tiles))
+    near.clear()
+    return _concatenated(alone)
+
+
+def _joined(near: Sequence[_Near], tiles: Sequence[Tile]) -> Prediction:
+    """What stays of what tiles found near seams."""
+    found = _concatenated([part.found for part in near])
+    order = np.argsort(-found.scores, kind="stable")
+    found = found[order]
+    tile, cut, owned = (np.concatenate(column)[order] for column in list(zip(*near, strict=True))[1:])
+    tight, crops, _ = to_pixels(found.boxes, found.mask_probs, np.full(len(found), PIXEL), found.size)
+    seen = _Seen(found, tile, cut, owned, tight, crops)
+    boxes, grids, whole = found.boxes.copy(), found.mask_probs.copy(), ~cut
     partners = _partners(seen, tiles)
-    for i in np.flatnonzero(seen.owned & seen.cut).tolist():
+    for i in np.flatnonzero(owned & cut).tolist():
         pieces = _pieces(i, partners)
-        complete = next((j for j in pieces if not seen.cut[j]), None)
+        complete = next((j for j in pieces if not cut[j]), None)
         if complete is not None:
-            boxes[i], grids[i], whole[i] = seen.found.boxes[complete], seen.found.mask_probs[complete], True
+            boxes[i], grids[i], whole[i] = found.boxes[complete], found.mask_probs[complete], True
         elif len(pieces) > 1:
-            boxes[i], grids[i] = _together(seen.found, pieces)
-    kept = np.flatnonzero(seen.owned)
-    joined = Prediction(size, boxes[kept], seen.found.scores[kept], seen.found.labels[kept], grids[kept], seen.found.classes)
-    return joined[_once(joined, seen.tile[kept], whole[kept])]
+            boxes[i], grids[i] = _together(found, pieces)
+    kept = np.flatnonzero(owned)
+    joined = replace(found, boxes=boxes, mask_probs=grids)[kept]
+    return joined[_once(joined, tile[kept], whole[kept])]
 
 
-def _gathered(predictions: Sequence[Prediction], tiles: Sequence[Tile], size: Size) -> _Seen:
-    boxes = np.concatenate([p.boxes + np.array([*t.box[:2], *t.box[:2]], np.float32) for p, t in zip(predictions, tiles, strict=True)])
-    number = np.repeat(np.arange(len(tiles)), [len(p) for p in predictions])
-    scores, labels, grids = (np.concatenate([getattr(p, name) for p in predictions]) for name in ("scores", "labels", "mask_probs"))
-    order = np.argsort(-scores, kind="stable")
-    found = Prediction(size, boxes[order], scores[order], labels[order], grids[order], predictions[0].classes)
-    number = number[order]
-    edges, cores = (np.array([getattr(t, name) for t in tiles], np.float64)[number] for name in ("box", "core"))
+def _concatenated(parts: list[Prediction]) -> Prediction:
+    """All of them as one; the list is emptied on the way, so that no mask is held twice."""
+    first = parts[0]
+    boxes, scores, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("boxes", "scores", "labels"))
+    grids = np.empty((len(boxes), *first.mask_probs.shape[1:]), first.mask_probs.dtype)
+    begin = 0
+    for number in range(len(parts)):
+        part, parts[number] = parts[number], first[:0]
+        grids[begin : begin + len(part)] = part.mask_probs
+        begin += len(part)
+    return replace(first, boxes=boxes, scores=scores, labels=labels, mask_probs=grids)
+
+
+def _owned(boxes: NDArray[np.float32], tile: Tile) -> NDArray[np.bool_]:
+    """Whether the centres of boxes lie in the core of the tile, or a little beyond."""
+    centre, core = (boxes[:, :2] + boxes[:, 2:]) / 2, np.array(tile.core, np.float32)
+    return np.asarray(((centre >= core[:2] - MARGIN) & (centre < core[2:] + MARGIN)).all(axis=1))
+
+
+def _cut(boxes: NDArray[np.float32], tile: Tile, size: Size) -> NDArray[np.bool_]:
+    """Whether an edge of the tile inside the image may cut off what is in the boxes."""
+    edges = np.array(tile.box)
     inner = edges != np.array([0, 0, size[1], size[0]])
-    cut = np.asarray((inner & (np.abs(found.boxes - edges) <= NEAR)).any(axis=1))
-    centre = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
-    owned = np.asarray(((centre >= cores[:, :2] - MARGIN) & (centre < cores[:, 2:] + MARGIN)).all(axis=1))
-    tight, crops, _ = to_pixels(found.boxes, found.mask_probs, np.full(len(found), PIXEL), size)
-    return _Seen(found, number, cut, owned, tight, crops)
+    return np.asarray((inner & (np.abs(boxes - edges) <= NEAR)).any(axis=1))
+
+
+def _shared(boxes: NDArray[np.float32], tile: Tile) -> NDArray[np.bool_]:
+    """Whether boxes reach to where other tiles see too: they reach into a core as far as its own tile reaches beyond it."""
+    box, core = np.array(tile.box), np.array(tile.core)
+    alone, inner = 2 * core - box, core != box
+    before, behind = boxes[:, :2] <= alone[:2] + NEAR, boxes[:, 2:] >= alone[2:] - NEAR
+    return np.asarray((inner & np.concatenate([before, behind], axis=1)).any(axis=1))
 
 
 def _partners(seen: _Seen, tiles: Sequence[Tile]) -> dict[int, list[int]]:
     """For each kept cell that may be cut off what other tiles saw of it: at most one a tile, the most alike first."""
     cut = seen.owned & seen.cut
-    near = np.flatnonzero(_is_shared(seen, tiles))
-    first, second = meeting_boxes(seen.boxes[near])
-    first, second = near[first], near[second]
+    first, second = meeting_boxes(seen.boxes)
     across = (seen.tile[first] != seen.tile[second]) & (cut[first] | cut[second])
     first, second = first[across], second[across]
     alike = [_shared_iou(seen, tiles, a, b) for a, b in zip(first.tolist(), second.tolist(), strict=True)]
@@ -106,15 +152,6 @@ def _pieces(one: int, partners: Mapping[int, Sequence[int]]) -> list[int]:
     for piece in pieces:
         pieces += [other for other in partners.get(piece, ()) if other not in pieces]
     return pieces
-
-
-def _is_shared(seen: _Seen, tiles: Sequence[Tile]) -> NDArray[np.bool_]:
-    """Whether a cell reaches to where other tiles see it too: they reach into a core as far as its own tile reaches beyond it."""
-    boxes, cores = (np.array([getattr(tile, name) for tile in tiles])[seen.tile] for name in ("box", "core"))
-    alone = 2 * cores - boxes
-    inner = cores != boxes
-    before, behind = seen.boxes[:, :2] <= alone[:, :2] + NEAR, seen.boxes[:, 2:] >= alone[:, 2:] - NEAR
-    return np.asarray((inner & np.concatenate([before, behind], axis=1)).any(axis=1))
 
 
 def _shared_iou(seen: _Seen, tiles: Sequence[Tile], a: int, b: int) -> float:

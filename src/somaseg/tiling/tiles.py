@@ -1,7 +1,6 @@
 """Where the tiles of an image lie."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 from somaseg.config import TileSettings
 from somaseg.masks.crops import Size
@@ -32,10 +31,14 @@ def tiles(size: Size, settings: TileSettings) -> list[Tile]:
 
 
 def _spans(length: int, settings: TileSettings) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Begin and end of each tile along an axis, and of its core; neighbours share `overlap` pixels or a few more."""
-    side, overlap = settings.side, settings.overlap
-    count = max(1, -(-(length - overlap) // (side - overlap)))
-    reach = min(length, -(-(length + (count - 1) * overlap) // count))
-    starts = [round(i * (length - reach) / max(count - 1, 1)) for i in range(count)]
-    borders = [0, *((start + before + reach) // 2 for before, start in pairwise(starts)), length]
-    return [((start, start + reach), (borders[i], borders[i + 1])) for i, start in enumerate(starts)]
+    """Begin and end of each tile along an axis, and of its core; tiles are about as long as each other."""
+    side, overlap, step = settings.side, settings.overlap, settings.step
+    furthest = (side - overlap) // step  # steps that a tile may begin behind the one before it
+    count = max(1, -(-(length - side) // (furthest * step)) + 1)
+    # In whole steps, each tile begins as far behind the one before it as the others do, or a step more.
+    last = -(-max(0, length - side) // step)
+    apart = max(last, (count - 1) * ((length - overlap) // count // step))
+    starts = [i * apart // max(count - 1, 1) * step for i in range(count)]
+    ends = [*(start + overlap for start in starts[1:]), length]
+    borders = [0, *((start + end) // 2 for start, end in zip(starts[1:], ends, strict=False)), length]
+    return [((start, end), (borders[i], borders[i + 1])) for i, (start, end) in enumerate(zip(starts, ends, strict=True))]

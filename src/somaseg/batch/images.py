@@ -1,0 +1,187 @@
+"""From an image file to what a run keeps of its images, here or, with Ray, by workers in processes of their own."""
+
+import os
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from somaseg.batch.loop import ImageDone, go_through
+from somaseg.batch.names import Names
+from somaseg.batch.prediction_file import Origin, SavedPrediction
+from somaseg.batch.prediction_folder import TileFolder
+from somaseg.errors import InputError
+from somaseg.files import file_sha256
+from somaseg.images.read import Frame, image_stem, read_frames
+from somaseg.instances import Predictor
+from somaseg.parallel.run import run_tasks
+from somaseg.parallel.task import Task
+
+LARGE = 8_000_000  # bytes of a file from which on its tiles are spread, too
+CHUNK = 8  # files that a worker takes at once, at most
+CHUNKS = 4  # tasks for each worker, at least, so that all of them end at about one time
+
+
+class RunFolder(Protocol):
+    """Where the run puts what it makes of an image."""
+
+    @property
+    def out(self) -> Path:
+        """The folder."""
+
+    @property
+    def names(self) -> Names:
+        """What images are called."""
+
+    def is_done(self, name: str, origins: Sequence[Origin]) -> bool:
+        """Whether an image's files are there and were made from the same things."""
+
+    def add(self, name: str, members: Sequence[SavedPrediction], image: NDArray[Any] | None, begin: float) -> None:
+        """Make and write an image's files."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a run does with image files.
+
+    Attributes:
+        folder: keeps what comes of them.
+        predictor: gives the raw detections.
+        channel: that shows the cells, by name or number; None takes images of one to four channels as they are.
+    """
+
+    folder: RunFolder
+    predictor: Predictor
+    channel: str | None
+
+    def of_file(self, path: Path) -> Iterator[ImageDone]:
+        """Predict the images of a file, and have the folder keep what comes of each."""
+        origin = self._origin(path)
+        name = self.folder.names.find(path, None)
+        if self.folder.is_done(name, [origin]):
+            self.folder.names.take(name)
+            yield ImageDone(name, None, True)
+            return
+        begin = time.perf_counter()
+        for frame in read_frames(path, self.channel):
+            name = self.folder.names.find(path, frame.page)
+            self.folder.names.take(name)
+            done = self.folder.is_done(name, [origin])
+            if not done:
+                self._make(name, frame, origin, begin)
+            yield ImageDone(name, frame.page, done)
+            begin = time.perf_counter()
+
+    def fill(self, path: Path, part: int, parts: int) -> None:
+        """Of a file, do the share of one of several workers: every `parts`-th tile of large images, and every `parts`-th small image."""
+        origin = self._origin(path)
+        for number, frame in enumerate(read_frames(path, self.channel)):
+            name = self.folder.names.find(path, frame.page)
+            if self.folder.is_done(name, [origin]) or not frame.array.size:
+                continue
+            kept = TileFolder(self.folder.out, name, origin.model_copy(update={"page": frame.page}))
+            tiles = self.predictor.fill_tiles(frame.picture, kept, part, parts)
+            if tiles == 1 and number % parts == part:
+                self._make(name, frame, origin, time.perf_counter())
+
+    def _make(self, name: str, frame: Frame, origin: Origin, begin: float) -> None:
+        if not frame.array.size:
+            raise InputError(f"{frame.path}: image of shape {frame.array.shape} has no pixel: leave it out")
+        kept = TileFolder(self.folder.out, name, origin.model_copy(update={"page": frame.page}))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            prediction = self.predictor.predict(frame.picture, kept)
+        told_by = dict.fromkeys((*frame.warnings, *(str(w.message) for w in caught)))  # each once
+        told = {"page": frame.page, "pixel_size": frame.pixel_size, "warnings": tuple(told_by)}
+        self.folder.add(name, [SavedPrediction(prediction, origin.model_copy(update=told))], frame.picture, begin)
+        kept.remove()
+
+    def _origin(self, path: Path) -> Origin:
+        predictor, about = self.predictor, self.predictor.about
+        return Origin(
+            file=str(path.absolute()),
+            sha256=file_sha256(path),
+            classes=predictor.classes,
+            weights=predictor.name,
+            weights_sha256=predictor.sha256,
+            somaseg=version("somaseg"),
+            model=about["model"],
+            tta=about["tta"],
+            tiles=about.get("tiles", {}),
+            postprocess=about["postprocess"],
+            channel=self.channel,
+        )
+
+
+def spread(files: Sequence[Path], images: Images, ray: str, console: Console | None) -> None:
+    """Have workers do what a run does with files, and with tiles of large ones; what they cannot do is left for the run itself.
+
+    Args:
+        files: of the run.
+        images: what to do with them.
+        ray: where the workers are, see `somaseg.parallel.run.run_tasks`.
+        console: where to show a progress bar; None shows none.
+    """
+    workers = (os.cpu_count() or 1) if ray == "local" else CHUNK
+    arguments = {"images": images}
+    tasks = []
+    for number, chunk in enumerate(_chunks([file for file in files if not _is_large(file)], workers)):
+        tasks.append(Task(f"files {number}", f"{__name__}:do_files", {**arguments, "files": chunk}))
+    for number, file in enumerate(filter(_is_large, files)):
+        for part in range(workers):
+            share = {**arguments, "file": file, "part": part, "parts": workers}
+            tasks.append(Task(f"large file {number}, part {part}", f"{__name__}:do_part", share))
+    columns = (TextColumn("on Ray"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=console is None) as bar:
+        shown = bar.add_task("", total=len(tasks))
+        run_tasks(tasks, ray, ended=lambda task: bar.advance(shown))
+
+
+def do_files(images: Images, files: Sequence[Path]) -> None:
+    """Do the work of some files; what fails is left for the run that asked, which tells of it."""
+    go_through(files, _with_loaded(images).of_file)
+
+
+def do_part(images: Images, file: Path, part: int, parts: int) -> None:
+    """Do a part of the work of a large file."""
+    _with_loaded(images).fill(file, part, parts)
+
+
+_loaded: list[Predictor] = []
+"""The predictor of the task before, in a worker: its network is not built anew for each task."""
+
+
+def _with_loaded(images: Images) -> Images:
+    asked = images.predictor
+    if not _loaded or (_loaded[0].sha256, _loaded[0].about) != (asked.sha256, asked.about):
+        _loaded[:] = [asked]
+    return Images(images.folder, _loaded[0], images.channel)
+
+
+def _chunks(files: Sequence[Path], workers: int) -> list[list[Path]]:
+    """Files in chunks of about one size; those of one name stay together in their order, so that their results are named as in one run."""
+    alike: defaultdict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        alike[image_stem(file).casefold()].append(file)
+    most = min(CHUNK, max(1, len(files) // (workers * CHUNKS)))
+    chunks: list[list[Path]] = [[]]
+    for several in alike.values():
+        if len(chunks[-1]) + len(several) > most and chunks[-1]:
+            chunks.append([])
+        chunks[-1] += several
+    return chunks if files else []
+
+
+def _is_large(file: Path) -> bool:
+    try:
+        return file.stat().st_size >= LARGE
+    except OSError:
+        return False
