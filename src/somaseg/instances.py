@@ -1,4 +1,4 @@
-"""The two records that cross every command, `Prediction` (raw) and `Instances` (final), and `Predictor`, which gives the first."""
+"""The two records that cross every command, `Prediction` (raw) and `Instances` (final); `Predictor`, which gives the first, of `Pixels`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -261,6 +261,33 @@ class Prediction:
         return Prediction(self.size, self.boxes[index], self.scores[index], self.labels[index], self.mask_probs[index], self.classes)
 
 
+class Pixels(Protocol):
+    """An image (H, W) or (H, W, C): an array, or one whose regions are read when they are asked for.
+
+    It takes slices along height and width, `image[y0:y1, x0:x1]`, and gives arrays; `np.asarray(image)` gives all of it.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height, width and channels."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of its numbers."""
+
+    @property
+    def ndim(self) -> int:
+        """2, or 3 with channels."""
+
+    @property
+    def size(self) -> int:
+        """Pixels times channels."""
+
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+    def __array__(self) -> NDArray[Any]: ...
+
+
 class Predictor(Protocol):
     """What gives raw detections of images: a trained model on any runtime, or something made of such.
 
@@ -283,5 +310,5 @@ class Predictor(Protocol):
     def about(self) -> dict[str, dict[str, Any]]:
         """Settings of the network (`model`), of views (`tta`) and tiles (`tiles`), and the thresholds of the weights (`postprocess`)."""
 
-    def predict(self, image: NDArray[Any]) -> Prediction:
+    def predict(self, image: Pixels) -> Prediction:
         """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float, in pixels of it."""

@@ -5,9 +5,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from numpy.typing import NDArray
 from rich.console import Console
 
 from somaseg.batch.loop import ImageDone, check_submission, go_through, images_outside
@@ -22,7 +21,7 @@ from somaseg.export.formats import DEFAULT
 from somaseg.files import file_sha256, only_run
 from somaseg.fusion.methods import single
 from somaseg.images.read import read_frames
-from somaseg.instances import Predictor
+from somaseg.instances import Pixels, Predictor
 
 
 class RunFolder(Protocol):
@@ -35,7 +34,7 @@ class RunFolder(Protocol):
     def is_done(self, name: str, origins: Sequence[Origin]) -> bool:
         """Whether an image's files are there and were made from the same things."""
 
-    def add(self, name: str, members: Sequence[SavedPrediction], image: NDArray[Any] | None, begin: float) -> None:
+    def add(self, name: str, members: Sequence[SavedPrediction], image: Pixels | None, begin: float) -> None:
         """Make and write an image's files."""
 
 

@@ -3,9 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from somaseg.checkpoints.header import read_header
 from somaseg.checkpoints.names import check_hash, weights_files
@@ -14,7 +12,7 @@ from somaseg.errors import InputError, WeightsError
 from somaseg.files import file_sha256
 from somaseg.images.normalize import doubts
 from somaseg.inference.description import ModelDescription
-from somaseg.instances import Prediction
+from somaseg.instances import Pixels, Prediction
 
 if TYPE_CHECKING:
     from somaseg.inference.segmenter import Segmenter
@@ -41,7 +39,7 @@ class DeferredSegmenter(ModelDescription):
         super().__init__(" + ".join(map(str, weights)), [header.config for header in headers], hashes, headers[0].provenance)
         self._segmenter: Segmenter | None = None
 
-    def predict(self, image: NDArray[Any]) -> Prediction:
+    def predict(self, image: Pixels) -> Prediction:
         """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float (see `somaseg.images.normalize`).
 
         Warns of an image that is mostly one value, or in part without data.

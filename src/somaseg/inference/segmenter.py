@@ -17,7 +17,7 @@ from somaseg.inference.detect import detect
 from somaseg.inference.ensemble import Ensemble
 from somaseg.inference.precision import bf16_is_fast
 from somaseg.inference.views import make_views
-from somaseg.instances import Instances, Prediction
+from somaseg.instances import Instances, Pixels, Prediction
 from somaseg.models.cascade import Detector
 from somaseg.postprocessing.steps import postprocess
 from somaseg.tiling.predict import predict_tiled
@@ -40,7 +40,7 @@ class Segmenter(ModelDescription):
         self._models = [checkpoint.model.to(self.device) for checkpoint in checkpoints]
         self._detector()  # an ensemble refuses models that do not fit each other
 
-    def predict(self, image: NDArray[Any]) -> Prediction:
+    def predict(self, image: Pixels) -> Prediction:
         """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float (see `somaseg.images.normalize`); a large one in tiles."""
         return predict_tiled(self._predict_whole, image, self.tiles)
 
@@ -61,7 +61,7 @@ class Segmenter(ModelDescription):
         members = [of_model[0] for of_model in views] + [view for of_model in views for view in of_model[1:]]
         return members[0] if len(members) == 1 else Ensemble(members, proposers=len(self._models))
 
-    def segment(self, image: NDArray[Any]) -> Instances:
+    def segment(self, image: Pixels) -> Instances:
         """The cells of an image (H, W) or (H, W, C), best first."""
         return postprocess(self.predict(image), self.settings)
 
