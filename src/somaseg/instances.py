@@ -1,4 +1,4 @@
-"""The two records that cross every command, `Prediction` (raw) and `Instances` (final), and `Predictor`, which gives the first."""
+"""The two records that cross every command, `Prediction` (raw) and `Instances` (final); `Predictor`, which gives the first, of `Pixels`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -271,6 +271,33 @@ class KeptTiles(Protocol):
         """Keep it."""
 
 
+class Pixels(Protocol):
+    """An image (H, W) or (H, W, C): an array, or one whose regions are read when they are asked for.
+
+    It takes slices along height and width, `image[y0:y1, x0:x1]`, and gives arrays; `np.asarray(image)` gives all of it.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height, width and channels."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of its numbers."""
+
+    @property
+    def ndim(self) -> int:
+        """2, or 3 with channels."""
+
+    @property
+    def size(self) -> int:
+        """Pixels times channels."""
+
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+    def __array__(self) -> NDArray[Any]: ...
+
+
 class Predictor(Protocol):
     """What gives raw detections of images: a trained model on any runtime, or something made of such.
 
@@ -293,8 +320,8 @@ class Predictor(Protocol):
     def about(self) -> dict[str, dict[str, Any]]:
         """Settings of the network (`model`), of views (`tta`) and tiles (`tiles`), and the thresholds of the weights (`postprocess`)."""
 
-    def predict(self, image: NDArray[Any], kept: KeptTiles | None = None) -> Prediction:
+    def predict(self, image: Pixels, kept: KeptTiles | None = None) -> Prediction:
         """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float, in pixels of it; what its tiles find is kept."""
 
-    def fill_tiles(self, image: NDArray[Any], kept: KeptTiles, part: int, parts: int) -> int:
+    def fill_tiles(self, image: Pixels, kept: KeptTiles, part: int, parts: int) -> int:
         """See every `parts`-th tile from number `part` on, and keep what it finds; the number of tiles, of one none is kept."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from somaseg.config import ModelSettings, PostprocessSettings, PredictSettings, TileSettings
+from somaseg.images.levels import Levels, levels_of
 from somaseg.images.normalize import to_grey
 from somaseg.instances import KeptTiles, Prediction
 from somaseg.tiling.predict import fill_tiles, predict_tiled
@@ -72,11 +73,14 @@ class TiledBlobs(BlobSegmenter):
 
     tiles = TileSettings(whole=100, side=80, overlap=16, step=4)
 
+    def see(self, image: NDArray[Any], levels: Levels, fields: float) -> Prediction:
+        return BlobSegmenter.predict(self, image)
+
     def predict(self, image: NDArray[Any], kept: KeptTiles | None = None) -> Prediction:
-        return predict_tiled(lambda tile, fields: BlobSegmenter.predict(self, tile), image, self.tiles, kept)
+        return predict_tiled(self.see, image, levels_of(image), self.tiles, kept)
 
     def fill_tiles(self, image: NDArray[Any], kept: KeptTiles, part: int, parts: int) -> int:
-        return fill_tiles(lambda tile, fields: BlobSegmenter.predict(self, tile), image, self.tiles, kept, part, parts)
+        return fill_tiles(self.see, image, levels_of(image), self.tiles, kept, part, parts)
 
 
 def blob_image(*boxes: tuple[int, int, int, int], size: tuple[int, int] = (48, 64)) -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ class Oracle:
         self.boxes, self.probabilities = torch.tensor(boxes), torch.tensor(probabilities)
         self.given = []
 
-    def features(self, images):
+    def features(self, images, levels=None):
         self.given = images
         return images
 

@@ -23,7 +23,7 @@ class Says:
         self.proposals, self.logits = torch.tensor(proposals).view(-1, 4), torch.tensor(logits)
         self.shift, self.probabilities, self.mask, self.settings = shift, torch.tensor(probabilities), mask, settings
 
-    def features(self, images):
+    def features(self, images, levels=None):
         return images
 
     def propose(self, features, fields=1.0):

@@ -26,7 +26,7 @@ def settings(**detections):
 class BrightBlobs(torch.nn.Module):
     """A detector of what is brighter than one deviation; blobs wider than high are of class 1."""
 
-    def features(self, images):
+    def features(self, images, levels=None):
         return images
 
     def propose(self, features, fields=1.0):

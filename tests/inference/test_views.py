@@ -24,7 +24,7 @@ class Echo:
 
     settings = TINY
 
-    def features(self, images):
+    def features(self, images, levels=None):
         self.images = images
         return images
 

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -21,7 +20,7 @@ from somaseg.batch.prediction_folder import TileFolder
 from somaseg.errors import InputError
 from somaseg.files import file_sha256
 from somaseg.images.read import Frame, image_stem, read_frames
-from somaseg.instances import Predictor
+from somaseg.instances import Pixels, Predictor
 from somaseg.parallel.run import run_tasks
 from somaseg.parallel.task import Task
 
@@ -44,7 +43,7 @@ class RunFolder(Protocol):
     def is_done(self, name: str, origins: Sequence[Origin]) -> bool:
         """Whether an image's files are there and were made from the same things."""
 
-    def add(self, name: str, members: Sequence[SavedPrediction], image: NDArray[Any] | None, begin: float) -> None:
+    def add(self, name: str, members: Sequence[SavedPrediction], image: Pixels | None, begin: float) -> None:
         """Make and write an image's files."""
 
 

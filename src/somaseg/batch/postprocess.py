@@ -4,9 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from numpy.typing import NDArray
 from rich.console import Console
 
 from somaseg.batch.loop import ImageDone, check_submission, go_through
@@ -19,6 +17,7 @@ from somaseg.export.formats import DEFAULT
 from somaseg.files import only_run
 from somaseg.fusion.methods import Method
 from somaseg.images.read import Frame, read_frames
+from somaseg.instances import Pixels
 
 
 def postprocess_folder(
@@ -71,7 +70,7 @@ def _cells_of_file(path: Path, images: Sequence[ImagePredictions], results: Resu
         yield ImageDone(name, page, done)
 
 
-def _page(frames: Iterator[Frame], page: int | None) -> NDArray[Any] | None:
+def _page(frames: Iterator[Frame], page: int | None) -> Pixels | None:
     """The next frame that has this page; None where it cannot be read."""
     try:
         return next((frame.picture for frame in frames if frame.page == page), None)

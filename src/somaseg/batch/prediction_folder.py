@@ -9,15 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 from somaseg.batch.loop import LoopResult
 from somaseg.batch.names import Names
 from somaseg.batch.prediction_file import SUFFIX, Origin, SavedPrediction, load_origin, load_prediction, save_prediction
 from somaseg.batch.summary import RunSummary
 from somaseg.errors import InputError
 from somaseg.files import write_whole
-from somaseg.instances import Prediction
+from somaseg.instances import Pixels, Prediction
 from somaseg.provenance import Manifest
 
 TILES = ".tiles"
@@ -39,7 +37,7 @@ class PredictionFolder:
         found = self._origin(name)
         return found is not None and [found.key()] == [origin.key() for origin in origins]
 
-    def add(self, name: str, members: Sequence[SavedPrediction], image: NDArray[Any] | None, begin: float) -> None:
+    def add(self, name: str, members: Sequence[SavedPrediction], image: Pixels | None, begin: float) -> None:
         """Save the one prediction of an image, with the seconds since `begin`; the image itself is not kept."""
         (saved,) = members
         origin = saved.origin.model_copy(update={"seconds": round(time.perf_counter() - begin, 4)})

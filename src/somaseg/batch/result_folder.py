@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from numpy.typing import NDArray
 
 from somaseg.batch.loop import LoopResult
 from somaseg.batch.names import Names
@@ -31,6 +30,7 @@ from somaseg.export.table import cells_csv
 from somaseg.files import check_folder, write_whole
 from somaseg.fusion.methods import Method
 from somaseg.images.read import frame_name
+from somaseg.instances import Pixels
 from somaseg.provenance import Manifest
 
 PARTS = {"images", "annotations", "categories"}  # of a COCO document
@@ -74,7 +74,7 @@ class ResultFolder:
         written = document["info"]["bytes"]
         return all(form in written and _size(self._file(form, name)) == written[form] for form in due)
 
-    def add(self, name: str, members: Sequence[SavedPrediction], image: NDArray[Any] | None, begin: float) -> None:
+    def add(self, name: str, members: Sequence[SavedPrediction], image: Pixels | None, begin: float) -> None:
         """Make the cells of an image and write all its files.
 
         Args:

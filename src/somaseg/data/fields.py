@@ -58,7 +58,7 @@ def find_groups(samples: Sequence[Sample], threshold: float = THRESHOLD) -> dict
     ordered = sorted(samples, key=lambda sample: sample.name)
     by_size: dict[tuple[int, ...], list[tuple[str, NDArray[np.float32]]]] = {}
     for sample in ordered:
-        field = contrast_map(read_image(Path(sample.image)).picture)
+        field = contrast_map(np.asarray(read_image(Path(sample.image)).picture))
         by_size.setdefault(field.shape, []).append((sample.name, field))
     groups: dict[str, str] = {}
     for fields in by_size.values():

@@ -201,7 +201,7 @@ def _pictures(
 ) -> Iterator[tuple[str, Image.Image]]:
     """Each picture of an image, and what its name ends in."""
     truth = sample.instances
-    grey = to_grey(read_image(sample.image).picture)
+    grey = to_grey(np.asarray(read_image(sample.image).picture))
     if grey.shape != truth.size:
         raise InputError(f"{sample.image}: is of size {grey.shape}, its annotation of {truth.size}: give the image that was annotated")
     about = f"{sample.name}, IoU above {look.iou:g}" + ("; numbers of the whole image" if look.zoom else "")

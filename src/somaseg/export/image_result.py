@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from numpy.typing import NDArray
-
-from somaseg.instances import Instances
+from somaseg.instances import Instances, Pixels
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class ImageResult:
     """
 
     cells: Instances
-    image: NDArray[Any] | None
+    image: Pixels | None
     file_name: str
     page: int | None = None
     pixel_size: float | None = None

@@ -25,7 +25,7 @@ DPI = 72  # makes a point of matplotlib one pixel
 def overlay_file(result: ImageResult) -> Exported:
     """The picture of a result as PNG; it needs the image. See `overlay`."""
     assert result.image is not None
-    return Exported(png(overlay(to_grey(result.image), result.cells)))
+    return Exported(png(overlay(to_grey(np.asarray(result.image)), result.cells)))
 
 
 def png(picture: Image.Image) -> bytes:

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from somaseg.errors import InputError
+from somaseg.images.regions.lazy import Box, LazyImage, each_pixel
+from somaseg.instances import Pixels
 
 Meaning = Literal["grey", "colour", "channels"]
 Alpha = Literal["straight", "premultiplied"]
@@ -24,7 +26,7 @@ class Frame:
     Attributes:
         path: the file.
         page: number of the frame from 0 in a file of several frames, None where the file holds one image.
-        array: (H, W) or (H, W, C), in the file's own numbers.
+        array: (H, W) or (H, W, C), in the file's own numbers; of a large image a `LazyImage`, whose regions are read when asked for.
         pixel_size: edge of a pixel in µm where the file tells it and pixels are square, else None.
         meaning: of the channels: grey, colours (red, green, blue), or channels of their own, such as those of several dyes.
         alpha: how the last channel says where there is no picture; None where it does not.
@@ -34,7 +36,7 @@ class Frame:
 
     path: Path
     page: int | None
-    array: NDArray[Any]
+    array: Pixels
     pixel_size: float | None = None
     meaning: Meaning = "grey"
     alpha: Alpha | None = None
@@ -47,7 +49,7 @@ class Frame:
         return frame_name(self.path, self.page)
 
     @property
-    def picture(self) -> NDArray[Any]:
+    def picture(self) -> Pixels:
         """What a network is shown: (H, W), (H, W, 3), or these with an alpha channel behind, (H, W, 2) and (H, W, 4).
 
         Of two or four channels that are no colours the first counts; three are taken for red, green and blue, as a viewer shows them.
@@ -56,9 +58,9 @@ class Frame:
         if array.ndim == 2:
             return array
         if self.alpha == "premultiplied":
-            return _straight(array)
+            return each_pixel(array, _straight)
         if self.alpha is None and array.shape[2] in (2, 4):
-            return array[..., :3] if self.meaning == "colour" else array[..., 0]
+            return each_pixel(array, lambda a: a[..., :3]) if self.meaning == "colour" else _channel(array, 0)
         return array
 
     def choose(self, channel: str | None) -> "Frame":
@@ -70,7 +72,7 @@ class Frame:
         count = 1 if self.array.ndim == 2 else self.array.shape[2]
         if channel is not None:
             number = self._number(channel, count)
-            array = self.array if self.array.ndim == 2 else np.ascontiguousarray(self.array[..., number])
+            array = self.array if self.array.ndim == 2 else _channel(self.array, number)
             return replace(self, array=array, meaning="grey", alpha=None, channels=self.channels[number : number + 1])
         if self.meaning != "channels" or count == 1:
             return self
@@ -98,12 +100,32 @@ class Frame:
         return f"{count} channel{'' if count == 1 else 's'}{names}"
 
 
+def _channel(image: Pixels, number: int) -> Pixels:
+    return image.channel(number) if isinstance(image, LazyImage) else np.ascontiguousarray(image[..., number])
+
+
 def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Pixels (H, W) or (H, W, C) upright, from the number that EXIF and TIFF give of how they are stored (1 to 8)."""
     if orientation in (5, 6, 7, 8):
         array = np.swapaxes(array, 0, 1)
-    down, across = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}.get(orientation, (1, 1))
+    down, across = _directions(orientation)
     return np.ascontiguousarray(array[::down, ::across])
+
+
+def stored_box(box: Box, orientation: int, size: tuple[int, int]) -> Box:
+    """Where the pixels of a box of an upright image of `size` (height, width) are stored; see `turned`."""
+    down, across = _directions(orientation)
+    x0, y0, x1, y1 = box
+    if down < 0:
+        y0, y1 = size[0] - y1, size[0] - y0
+    if across < 0:
+        x0, x1 = size[1] - x1, size[1] - x0
+    return (y0, x0, y1, x1) if orientation in (5, 6, 7, 8) else (x0, y0, x1, y1)
+
+
+def _directions(orientation: int) -> tuple[int, int]:
+    """Whether rows and columns come in falling order, after height and width were exchanged where they are."""
+    return {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}.get(orientation, (1, 1))
 
 
 def frame_name(path: Path, page: int | None) -> str:

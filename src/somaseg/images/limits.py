@@ -12,10 +12,11 @@ BOMB_BYTES, BOMB_RATIO = 100 * 10**6, 2000
 MAX_PLANES = 1_000_000
 
 
-def check_size(path: Path, width: int, height: int, pixel_bytes: int, depth: int = 1) -> None:
+def check_size(path: Path, width: int, height: int, pixel_bytes: int, depth: int = 1, by_region: bool = False) -> None:
     """Refuse an image that would take more memory than `SOMASEG_MAX_IMAGE_BYTES` allows, 4 GiB where it is not set.
 
-    Where it is not set, a file that becomes more than 2,000 times as large in memory, and more than 100 MB, is refused too.
+    Where it is not set, a file that becomes more than 2,000 times as large in memory, and more than 100 MB, is refused too. An image
+    that is read region by region takes no such memory; of it only this is asked, since none of cells is packed so tightly.
 
     Args:
         path: the image file.
@@ -23,6 +24,7 @@ def check_size(path: Path, width: int, height: int, pixel_bytes: int, depth: int
         height: of a plane in pixels.
         pixel_bytes: bytes of a pixel with all its channels.
         depth: planes that are decoded at once.
+        by_region: whether it is read region by region.
 
     Raises:
         InputError: naming the file, its size and the variable that lifts the limit; also where the variable is no number.
@@ -30,9 +32,13 @@ def check_size(path: Path, width: int, height: int, pixel_bytes: int, depth: int
     needed = width * height * pixel_bytes * depth
     most, is_default = limit(VARIABLE), VARIABLE not in os.environ
     size = path.stat().st_size
-    if needed > most or (is_default and needed > max(BOMB_BYTES, BOMB_RATIO * size)):
+    if (needed > most and not by_region) or (is_default and needed > max(BOMB_BYTES, BOMB_RATIO * size)):
         planes = f"{depth:,} planes of " if depth > 1 else ""
-        why = f"more than the limit of {most:,}" if needed > most else f"{needed // max(size, 1):,} times the {size:,} of the file"
+        why = (
+            f"more than the limit of {most:,}"
+            if needed > most and not by_region
+            else f"{needed // max(size, 1):,} times the {size:,} of the file"
+        )
         raise InputError(
             f"{path}: has {planes}{width} x {height} pixels, which take {needed:,} bytes of memory, {why}: cut it into tiles, "
             f"or set the environment variable {VARIABLE}={needed} if it is to be read all the same"

@@ -4,9 +4,13 @@ import struct
 import warnings as python_warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
@@ -17,6 +21,7 @@ from somaseg.images.decoders.tiff import tiff_frames
 from somaseg.images.find import IMAGE_SUFFIXES, TIFF_SUFFIXES, find_images
 from somaseg.images.frame import Frame, frame_name, image_stem
 from somaseg.images.microscopes import MICROSCOPE_SUFFIXES, microscope_frames
+from somaseg.images.regions.lazy import LazyImage
 
 __all__ = [
     "DECODE_ERRORS",
@@ -94,7 +99,7 @@ def read_planes(path: str | Path) -> list[NDArray[Any]]:
         InputError: naming the file, when it cannot be read.
         MissingExtraError: when it is a microscope file and the extra `bioio` is not installed.
     """
-    return [frame.array for frame in _decoded(Path(path), stored=True)]
+    return [np.asarray(frame.array) for frame in _decoded(Path(path), stored=True)]
 
 
 def _decoded(path: Path, stored: bool) -> Iterator[Frame]:
@@ -115,8 +120,17 @@ def _decoded(path: Path, stored: bool) -> Iterator[Frame]:
     if kind not in READ:
         what = f"is a file of the kind {kind}, which is not read" if kind else "begins like no image that is read"
         raise InputError(f"{path}: {what}: expected {', '.join(READ)}; save it as TIFF or PNG, or copy it again if it is damaged")
+    with _decoding(path, kind):
+        for frame in raster_frames(path, kind, stored) if kind in RASTERS else tiff_frames(path, stored):
+            image = frame.array
+            yield replace(frame, array=image.guarded(partial(_decoding, path, kind))) if isinstance(image, LazyImage) else frame
+
+
+@contextmanager
+def _decoding(path: Path, kind: str) -> Iterator[None]:
+    """Turn what decoders raise into errors that name the file."""
     try:
-        yield from raster_frames(path, kind, stored) if kind in RASTERS else tiff_frames(path, stored)
+        yield
     except (InputError, MissingExtraError):
         raise
     except MemoryError as error:

@@ -12,9 +12,10 @@ from somaseg.checkpoints.names import check_hash, weights_files
 from somaseg.config import PredictSettings
 from somaseg.errors import InputError, WeightsError
 from somaseg.files import file_sha256
-from somaseg.images.normalize import doubts
+from somaseg.images.levels import Levels, levels_of
 from somaseg.inference.description import ModelDescription
-from somaseg.instances import KeptTiles, Prediction
+from somaseg.instances import KeptTiles, Pixels, Prediction
+from somaseg.tiling.predict import predict_tiled
 
 if TYPE_CHECKING:
     from somaseg.inference.segmenter import Segmenter
@@ -41,14 +42,15 @@ class DeferredSegmenter(ModelDescription):
         super().__init__(" + ".join(map(str, weights)), [header.config for header in headers], hashes, headers[0].provenance)
         self._segmenter: Segmenter | None = None
 
-    def predict(self, image: NDArray[Any], kept: KeptTiles | None = None) -> Prediction:
+    def predict(self, image: Pixels, kept: KeptTiles | None = None) -> Prediction:
         """Raw detections of an image, see `ModelDescription.predict`; warns of one that is mostly one value, or in part without data."""
-        for doubt in doubts(image):
+        levels = levels_of(image)
+        for doubt in levels.doubts:
             warnings.warn(doubt, UserWarning, stacklevel=2)
-        return super().predict(image, kept)
+        return predict_tiled(self.see, image, levels, self.tiles, kept)
 
-    def see(self, image: NDArray[Any], fields: float) -> Prediction:
-        """Raw detections of an image that the network sees whole, of so many fields of view.
+    def see(self, image: NDArray[Any], levels: Levels, fields: float) -> Prediction:
+        """Raw detections of an image or a tile, see `ModelDescription.see`.
 
         Raises:
             WeightsError: when the network cannot be built from the files.
@@ -61,4 +63,4 @@ class DeferredSegmenter(ModelDescription):
             except InputError as error:
                 raise WeightsError(str(error)) from error
             self._segmenter.configure(PredictSettings(tta=self.tta, detect=self.model_settings.detect, tiles=self.tiles))
-        return self._segmenter.see(image, fields)
+        return self._segmenter.see(image, levels, fields)

@@ -7,7 +7,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from somaseg.config import Config, ModelSettings, PostprocessSettings, PredictSettings, TileSettings, TtaSettings
-from somaseg.instances import KeptTiles, Prediction
+from somaseg.images.levels import Levels, levels_of
+from somaseg.instances import KeptTiles, Pixels, Prediction
 from somaseg.tiling.predict import fill_tiles, predict_tiled
 
 
@@ -53,19 +54,19 @@ class ModelDescription:
         self.model_settings = with_changes(self.model_settings)
         self.other_settings = [with_changes(model) for model in self.other_settings]
 
-    def see(self, image: NDArray[Any], fields: float) -> Prediction:
-        """Raw detections of an image (H, W) or (H, W, C) that the network sees whole, of so many fields of view."""
+    def see(self, image: NDArray[Any], levels: Levels, fields: float) -> Prediction:
+        """Raw detections of an image or a tile (H, W) or (H, W, C), from the levels of the whole, and the fields of view it shows."""
         raise NotImplementedError
 
-    def predict(self, image: NDArray[Any], kept: KeptTiles | None = None) -> Prediction:
+    def predict(self, image: Pixels, kept: KeptTiles | None = None) -> Prediction:
         """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float (see `somaseg.images.normalize`).
 
         Args:
             image: a large one is seen in tiles.
             kept: where what its tiles find is kept, so that tiles that were seen before are not seen again.
         """
-        return predict_tiled(self.see, image, self.tiles, kept)
+        return predict_tiled(self.see, image, levels_of(image), self.tiles, kept)
 
-    def fill_tiles(self, image: NDArray[Any], kept: KeptTiles, part: int, parts: int) -> int:
+    def fill_tiles(self, image: Pixels, kept: KeptTiles, part: int, parts: int) -> int:
         """See some tiles of a large image and keep what they find, see `somaseg.tiling.predict.fill_tiles`."""
-        return fill_tiles(self.see, image, self.tiles, kept, part, parts)
+        return fill_tiles(self.see, image, levels_of(image), self.tiles, kept, part, parts)

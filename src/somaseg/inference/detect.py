@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from somaseg.images.levels import Levels
 from somaseg.inference.detections import Detections, select
 from somaseg.inference.precision import autocast
 from somaseg.instances import Prediction
@@ -24,7 +25,12 @@ FEW = 3  # cells that a single proposal out of order does not make
 
 
 def detect(
-    detector: Detector[NDArray[Any]], images: Sequence[NDArray[Any]], bf16: bool, device: torch.device, fields: float = 1.0
+    detector: Detector[NDArray[Any]],
+    images: Sequence[NDArray[Any]],
+    bf16: bool,
+    device: torch.device,
+    levels: Levels | None = None,
+    fields: float = 1.0,
 ) -> list[Prediction]:
     """Run a detector on images (H, W) or (H, W, C) with pixels; see `Prediction` for what comes back.
 
@@ -35,13 +41,14 @@ def detect(
         images: of one kind.
         bf16: compute in bfloat16 where that is safe.
         device: where the network is.
+        levels: of the image of which they are tiles; their own if None.
         fields: how many fields of view an image shows: as often the caps of the settings.
     """
     cfg, most = detector.settings.detect, round(detector.settings.rpn.post_nms * fields)
     cfg = cfg.model_copy(update={"max_detections": round(cfg.max_detections * fields)})
     sizes = [(image.shape[0], image.shape[1]) for image in images]
     with torch.inference_mode(), autocast(device, bf16):
-        features = detector.features(images)
+        features = detector.features(images, levels)
         proposals = [boxes for boxes, _ in detector.propose(features, fields)]
         found = [select(b, p, size, cfg) for (b, p), size in zip(detector.refine(features, proposals), sizes, strict=True)]
         masks = detector.segment(features, [f.boxes for f in found], [f.labels for f in found])

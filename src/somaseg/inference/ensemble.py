@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from somaseg.errors import InputError
+from somaseg.images.levels import Levels
 from somaseg.inference.detections import select
 from somaseg.masks.crops import Size
 from somaseg.models import boxes as bx
@@ -59,9 +60,10 @@ class Ensemble:
         self.detectors, self.proposers = list(detectors), proposers or len(detectors)
         self.weights = [weight / sum(given) for weight in given]
 
-    def features(self, images: Sequence[NDArray[Any]]) -> EnsembleFeatures:
+    def features(self, images: Sequence[NDArray[Any]], levels: Levels | None = None) -> EnsembleFeatures:
         """The features of each member."""
-        return EnsembleFeatures([detector.features(images) for detector in self.detectors], [(i.shape[0], i.shape[1]) for i in images])
+        members = [detector.features(images, levels) for detector in self.detectors]
+        return EnsembleFeatures(members, [(image.shape[0], image.shape[1]) for image in images])
 
     def propose(self, features: EnsembleFeatures, fields: float = 1.0) -> list[tuple[Tensor, Tensor]]:
         """For each image the boxes (R, 4) that the proposers found, and objectness logits (R,), best first.

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from somaseg.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from somaseg.checkpoints.names import check_hash, weights_files
 from somaseg.errors import InputError
+from somaseg.images.levels import Levels
 from somaseg.images.normalize import to_grey
 from somaseg.inference.description import ModelDescription
 from somaseg.inference.detect import detect
 from somaseg.inference.ensemble import Ensemble
 from somaseg.inference.precision import bf16_is_fast
 from somaseg.inference.views import make_views
-from somaseg.instances import Instances, Prediction
+from somaseg.instances import Instances, Pixels, Prediction
 from somaseg.models.cascade import Detector
 from somaseg.postprocessing.steps import postprocess
 
@@ -39,15 +40,15 @@ class Segmenter(ModelDescription):
         self._models = [checkpoint.model.to(self.device) for checkpoint in checkpoints]
         self._detector()  # an ensemble refuses models that do not fit each other
 
-    def see(self, image: NDArray[Any], fields: float) -> Prediction:
-        """Raw detections of an image that the network sees whole, of so many fields of view."""
+    def see(self, image: NDArray[Any], levels: Levels, fields: float) -> Prediction:
+        """Raw detections of an image or a tile (H, W) or (H, W, C), from the levels of the whole, and the fields of view it shows."""
         if not image.size:
             height, width = to_grey(image).shape
             none = np.zeros(0, np.float32)
             return Prediction(
                 (height, width), none.reshape(0, 4), none, none.astype(np.int64), np.zeros((0, 28, 28), np.float16), self.classes
             )
-        return detect(self._detector(), [image], self.bf16, self.device, fields)[0]
+        return detect(self._detector(), [image], self.bf16, self.device, levels, fields)[0]
 
     def _detector(self) -> Detector[NDArray[Any]]:
         """The first view of each model, which propose boxes, then the other views."""
@@ -57,7 +58,7 @@ class Segmenter(ModelDescription):
         members = [of_model[0] for of_model in views] + [view for of_model in views for view in of_model[1:]]
         return members[0] if len(members) == 1 else Ensemble(members, proposers=len(self._models))
 
-    def segment(self, image: NDArray[Any]) -> Instances:
+    def segment(self, image: Pixels) -> Instances:
         """The cells of an image (H, W) or (H, W, C), best first."""
         return postprocess(self.predict(image), self.settings)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from somaseg.config import DetectSettings, ModelSettings, TtaSettings
 from somaseg.images.inputs import prepare
+from somaseg.images.levels import Levels
 from somaseg.masks.crops import Size
 from somaseg.models.cascade import Detector
 
@@ -83,9 +84,9 @@ class View:
     def __init__(self, network: Detector[Tensor], settings: ModelSettings | None = None, turn: Turn | None = None) -> None:
         self.network, self.settings, self.turn = network, settings or network.settings, turn or Turn()
 
-    def features(self, images: Sequence[NDArray[Any]]) -> ViewFeatures:
-        """Features of the images as the network sees them."""
-        inputs = [torch.from_numpy(prepare(self.turn.image(image), self.settings)) for image in images]
+    def features(self, images: Sequence[NDArray[Any]], levels: Levels | None = None) -> ViewFeatures:
+        """Features of the images as the network sees them; `levels` are those of the image of which they are tiles."""
+        inputs = [torch.from_numpy(prepare(self.turn.image(image), self.settings, levels)) for image in images]
         sizes = [(image.shape[0], image.shape[1]) for image in images]
         factors = []
         for given, size in zip(inputs, sizes, strict=True):

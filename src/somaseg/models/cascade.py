@@ -9,6 +9,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from somaseg.config import ModelSettings
+from somaseg.images.levels import Levels
 from somaseg.masks.crops import Size
 from somaseg.models.backbone import Backbone
 from somaseg.models.roi_heads import RoiHeads
@@ -28,8 +29,8 @@ class Detector(Protocol[Image]):
 
     settings: ModelSettings
 
-    def features(self, images: Sequence[Image]) -> Any:
-        """Features of the images."""
+    def features(self, images: Sequence[Image], levels: Levels | None = None) -> Any:
+        """Features of the images; views give them the `levels` of the image of which they are tiles."""
 
     def propose(self, features: Any, fields: float = 1.0) -> list[tuple[Tensor, Tensor]]:
         """For each image boxes (R, 4) and objectness logits (R,), best first; as many as for `fields` fields of view."""
@@ -72,7 +73,7 @@ class CascadeMaskRCNN(nn.Module):
         batch = torch.stack([functional.pad(i, (0, width - i.shape[2], 0, height - i.shape[1])) for i in images])
         return batch.contiguous(memory_format=torch.channels_last), sizes
 
-    def features(self, images: Sequence[Tensor]) -> tuple[list[Tensor], list[Size]]:
+    def features(self, images: Sequence[Tensor], levels: Levels | None = None) -> tuple[list[Tensor], list[Size]]:
         """Pyramid levels of the padded batch, and the images' sizes in it."""
         batch, sizes = self.pad(images)
         return self.backbone(batch), sizes

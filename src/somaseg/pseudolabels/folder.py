@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from rich.table import Table
 
 from somaseg.annotations.samples import Sample
@@ -91,7 +92,7 @@ class PseudoFolder:
         name = sample.name
         if name in self.groups.left_out:
             fates = replace(fates, left_out=self.groups.left_out[name])
-        drawn = picture(to_grey(read_image(sample.image).picture), name, evidence, fates)
+        drawn = picture(to_grey(np.asarray(read_image(sample.image).picture)), name, evidence, fates)
         write_whole(self.out / "pictures" / f"{name}.png", png(drawn))
         self.rows += cell_rows(name, evidence, fates)
         if fates.left_out:

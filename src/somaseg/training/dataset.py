@@ -97,7 +97,7 @@ class Steps(Sampler[list[int]]):
 
 
 def _scene(sample: Sample, settings: InputSettings) -> Scene:
-    image = pixel_values(read_image(sample.image).picture, settings)
+    image = pixel_values(np.asarray(read_image(sample.image).picture), settings)
     cells, unsure = sample.instances, sample.ignored
     if image.shape != cells.size:
         raise InputError(f"{sample.image}: is {image.shape} (height, width), its annotation says {cells.size}: mend one of them")

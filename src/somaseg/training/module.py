@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -103,7 +104,7 @@ class DetectorModule(pl.LightningModule):
 
 def score_sample(model: CascadeMaskRCNN, sample: Sample, config: Config, device: torch.device) -> tuple[Instances, Sample]:
     """What the model finds in an annotated image, and the sample."""
-    image = read_image(sample.image).picture
+    image = np.asarray(read_image(sample.image).picture)
     prediction = detect(View(model.eval(), config.model), [image], config.train.bf16, device)[0]
     return postprocess(prediction, config.postprocess), sample
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from somaseg.errors import InputError
 from somaseg.images.decoders.tiff_pages import check_page, decode_page, native
 from somaseg.images.limits import check_planes, check_size
+from somaseg.images.regions.lazy import Reader
+from somaseg.images.regions.segments import Cache, has_regions, page_regions, plain_regions
 
 INNER = "YXCS"  # axes that stay within a frame
 WIDEST = 64  # of an axis without a name that may be channels
@@ -27,6 +29,7 @@ class Stack:
         shape: steps along them.
         inner: how many axes a plane has.
         plane: pixels of a plane by its number.
+        regions: what reads regions of a plane by its number, with a cache and its number in the frame; None where only wholes are read.
         page: tells what the samples mean.
         channels: names.
     """
@@ -37,6 +40,11 @@ class Stack:
     plane: Callable[[int], NDArray[Any]]
     page: Any
     channels: tuple[str, ...] = ()
+    regions: Callable[[int, Cache, int], Reader] | None = None
+
+    def names(self, count: int) -> tuple[str, ...]:
+        """Names of so many channels, empty where it does not have as many."""
+        return self.channels if len(self.channels) == count else ()
 
     @property
     def planes(self) -> int:
@@ -72,19 +80,28 @@ def imagej_stack(path: Path, tif: tifffile.TiffFile, promised: int) -> Stack:
     axes = "TZC"
     if math.prod(shape) != promised and steps["C"] * steps["Z"] * steps["T"] == 1:
         axes, shape = "I", (promised,)
-    return Stack(axes + page.axes, (*shape, *page.shape), page.ndim, lambda n: _behind(path, page, n, math.prod(shape)), page)
+    return _behind_each_other(path, axes + page.axes, (*shape, *page.shape), page)
 
 
-def _behind(path: Path, page: Any, number: int, planes: int) -> NDArray[Any]:
-    """A plane of those that lie one behind the other from a page on."""
+def _behind_each_other(path: Path, axes: str, shape: tuple[int, ...], page: Any) -> Stack:
+    """The planes of a shape that lie one behind the other from a page on."""
+    planes = math.prod(shape[: len(shape) - page.ndim])
     dtype = np.dtype(page.dtype).newbyteorder(page.parent.byteorder)
     size = math.prod(page.shape)
-    start = page.dataoffsets[0] + number * size * dtype.itemsize
-    room = path.stat().st_size
-    if start + size * dtype.itemsize > room:
-        whole = max(0, (room - page.dataoffsets[0]) // (size * dtype.itemsize))
-        raise InputError(f"{path}: promises {planes} planes, holds {whole}: the file is cut off")
-    return native(np.fromfile(path, dtype, size, offset=start).reshape(page.shape))
+
+    def place(number: int) -> int:
+        start = int(page.dataoffsets[0]) + number * size * dtype.itemsize
+        room = path.stat().st_size
+        if start + size * dtype.itemsize > room:
+            whole = max(0, (room - page.dataoffsets[0]) // (size * dtype.itemsize))
+            raise InputError(f"{path}: promises {planes} planes, holds {whole}: the file is cut off")
+        return int(start)
+
+    def plane(number: int) -> NDArray[Any]:
+        return native(np.fromfile(path, dtype, size, offset=place(number)).reshape(page.shape))
+
+    regions = (lambda number, cache, of_frame: plain_regions(path, page, place(number))) if has_regions(page) else None
+    return Stack(axes, shape, page.ndim, plane, page, regions=regions)
 
 
 def series_stack(path: Path, series: Any, pages: int) -> Stack:
@@ -100,9 +117,12 @@ def series_stack(path: Path, series: Any, pages: int) -> Stack:
     check_planes(path, planes, "description")
     if set(axes[-inner:]) <= set(INNER):
         if planes == len(series.pages):
-            return Stack(axes, shape, inner, lambda n: read_page(path, series.pages[n], n, pages), keyframe)
+            return Stack(
+                *(axes, shape, inner, lambda n: read_page(path, series.pages[n], n, pages), keyframe, ()),
+                regions_of(path, keyframe, lambda n: (path, series.pages[n], n, pages)),
+            )
         if stored_together(keyframe) and shape[-inner:] == keyframe.shape:
-            return Stack(axes, shape, inner, lambda n: _behind(path, keyframe, n, planes), keyframe)
+            return _behind_each_other(path, axes, shape, keyframe)
     # One page holds a volume, or the description fits no order of pages: all of it is read at once.
     check_size(path, math.prod(shape), 1, np.dtype(keyframe.dtype).itemsize)
     for number, page in enumerate(series.pages):
@@ -151,11 +171,38 @@ def read_page(path: Path, page: Any, number: int, pages: int) -> NDArray[Any]:
     Raises:
         InputError: naming the file and the page, see `check_page` and `decode_page`.
     """
+    _check_page(path, page, number, pages)
+    return decode_page(path, page)
+
+
+def regions_of(
+    path: Path, keyframe: Any, page_at: Callable[[int], tuple[Path, Any, int, int]]
+) -> Callable[[int, Cache, int], Reader] | None:
+    """What reads regions of the planes of a stack, see `Stack.regions`.
+
+    Args:
+        path: the file.
+        keyframe: a page that has all but its data in common with the others.
+        page_at: file, page, its number and the number of pages of a plane.
+    """
+    if not has_regions(keyframe):
+        return None
+
+    def regions(plane: int, cache: Cache, of_frame: int) -> Reader:
+        file, page, number, pages = page_at(plane)
+        _check_page(file, page, number, pages, by_region=True)
+        if page.keyframe.shaped != keyframe.shaped or not has_regions(page):
+            raise InputError(f"{path}: pages of one stack differ in how they are stored: save it again in tiles")
+        return page_regions(file, page, of_frame, cache)
+
+    return regions
+
+
+def _check_page(path: Path, page: Any, number: int, pages: int, by_region: bool = False) -> None:
     if page is None:
         raise InputError(f"{path}: has no page {number} of {pages}: the file is damaged")
     full = page if isinstance(page, tifffile.TiffPage) else page.keyframe
-    check_page(path, full if full is page else _Frame(full, page), number, pages)
-    return decode_page(path, page)
+    check_page(path, full if full is page else _Frame(full, page), number, pages, by_region)
 
 
 def promised_planes(tif: tifffile.TiffFile) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import tifffile
+from numpy.typing import NDArray
 
 from somaseg.errors import InputError
 from somaseg.images.decoders.ome import OmeImage, files_of, is_ome, parse_ome
@@ -20,13 +21,16 @@ from somaseg.images.decoders.stacks import (
     imagej_stack,
     promised_planes,
     read_page,
+    regions_of,
     series_stack,
     stored_together,
 )
-from somaseg.images.decoders.tiff_pages import as_shown, count_pages
+from somaseg.images.decoders.tiff_pages import Samples, as_shown, count_pages
+from somaseg.images.decoders.tiff_regions import by_regions
 from somaseg.images.decoders.units import in_microns, square
 from somaseg.images.frame import Frame, several
 from somaseg.images.limits import check_planes, check_size
+from somaseg.images.regions import lazy
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it logs of a file is told as a warning or an error of that file
 LARGEST_EDGE = 10.0  # µm; resolutions that make pixels larger are settings of screens and printers
@@ -84,19 +88,25 @@ def _frames_of(path: Path, stack: Stack, stored: bool) -> Iterator[Frame]:
     steps = [1 if axis in INNER else n for axis, n in zip(lead, lead_shape, strict=True)]
     axes = "".join(axis for axis in stack.axes if axis in INNER)
     sizes = dict(zip(stack.axes, stack.shape, strict=True))
-    itemsize = np.dtype(stack.page.dtype).itemsize
-    check_size(path, sizes["X"], sizes["Y"], itemsize * sizes.get("C", 1) * sizes.get("S", 1))
+    pixel_bytes = np.dtype(stack.page.dtype).itemsize * sizes.get("C", 1) * sizes.get("S", 1)
+    by_region = stack.regions is not None and sizes["X"] * sizes["Y"] * pixel_bytes > lazy.WHOLE_BYTES
+    check_size(path, sizes["X"], sizes["Y"], pixel_bytes, by_region=by_region)
     has = {axis: sizes.get(axis, 1) > 1 for axis in "CS"}
+
+    def shown_of(wanted: NDArray[Any], planes: list[NDArray[Any]]) -> Samples:
+        array = planes[0] if len(planes) == 1 else np.stack(planes)
+        array = channels_last(array.reshape(*np.shape(wanted), *planes[0].shape), axes)
+        return as_shown(path, array, stack.page, has["C"], has["S"], stored)
+
     for page, place in enumerate(np.ndindex(*steps)):
         index = tuple(slice(None) if axis in INNER else i for i, axis in zip(place, lead, strict=True))
         wanted = numbers[index]
-        planes = [stack.plane(int(n)) for n in np.ravel(wanted)]
-        array = planes[0] if len(planes) == 1 else np.stack(planes)
-        array = channels_last(array.reshape(*np.shape(wanted), *planes[0].shape), axes)
-        shown = as_shown(path, array, stack.page, has["C"], has["S"], stored)
+        if by_region:
+            yield by_regions(path, page, stack, wanted, shown_of)
+            continue
+        shown = shown_of(wanted, [stack.plane(int(n)) for n in np.ravel(wanted)])
         count = 1 if shown.array.ndim == 2 else shown.array.shape[2]
-        names = stack.channels if len(stack.channels) == count else ()
-        yield Frame(path, page, shown.array, None, shown.meaning, shown.alpha, names, shown.warnings)
+        yield Frame(path, page, shown.array, None, shown.meaning, shown.alpha, stack.names(count), shown.warnings)
 
 
 def _numbered(frames: Iterator[tuple[bool, Frame]]) -> Iterator[Frame]:
@@ -165,11 +175,13 @@ def _ome_frames(path: Path, tif: tifffile.TiffFile, images: list[OmeImage], open
         for places in whole:
             found = [page_at(image, place) for place in places]
             page = found[0][1]
-            planes = [read_page(*one) for one in found]
             axes, shape = ("C" if len(places) > 1 else "") + page.axes, ((len(places),) if len(places) > 1 else ()) + page.shape
-            if "Z" in page.axes or len({plane.shape for plane in planes}) > 1:
+            if "Z" in page.axes or len({one.shape for _, one, _, _ in found if one is not None}) > 1:
                 raise InputError(f"{path}: planes of its OME description differ in size or are volumes: save them as plain pages")
-            stack = Stack(axes, shape, page.ndim, planes.__getitem__, page, image.channels)
+            stack = Stack(
+                *(axes, shape, page.ndim, lambda n, found=found: read_page(*found[n]), page, image.channels),
+                regions_of(path, page.keyframe, found.__getitem__),
+            )
             for frame in _frames_of(path, stack, stored):
                 yield replace(frame, page=None if single else number, pixel_size=size, warnings=told + frame.warnings)
                 number += 1

@@ -62,16 +62,17 @@ def count_pages(path: Path, tif: tifffile.TiffFile) -> int:
     return len(seen)
 
 
-def check_page(path: Path, page: Any, number: int, pages: int) -> None:
-    """Refuse a page that claims too many pixels, or whose data reach beyond the file.
+def check_page(path: Path, page: Any, number: int, pages: int, by_region: bool = False) -> None:
+    """Refuse a page that claims too many pixels, or whose data reach beyond the file; `by_region` as in `check_size`.
 
     Raises:
         InputError: naming the file and the page.
     """
     shape = page.shaped  # planes of samples, depth, height, width, samples
     itemsize = np.dtype(page.dtype).itemsize if page.dtype is not None else 1
-    check_size(path, shape[3], shape[2], itemsize * shape[0] * shape[4], shape[1])
-    check_size(path, math.prod(page.chunks), 1, itemsize)
+    check_size(path, shape[3], shape[2], itemsize * shape[0] * shape[4], shape[1], by_region)
+    if not (by_region and page.is_contiguous):
+        check_size(path, math.prod(page.chunks), 1, itemsize)
     what = f"page {number} of {pages}" if pages > 1 else "its page"
     size = path.stat().st_size
     end = max((at + count for at, count in zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
