@@ -126,7 +126,7 @@ def moments(grey: Grey) -> tuple[float, float]:
 def stretch(grey: Grey) -> tuple[float, float]:
     """The value that becomes 0 of 0 to 255, and the scale of values to these, from the percentiles `STRETCH` of what is shown."""
     low, high = np.percentile(_sample(grey.data), STRETCH)
-    return float(low), float(255 / (high - low)) if high > low else 0.0
+    return float(low), float(255 / (high - low)) if high - low >= 255 * np.finfo(np.float32).tiny else 0.0
 
 
 def doubts_of(grey: Grey, filled: Grey, about: str = "") -> tuple[str, ...]:

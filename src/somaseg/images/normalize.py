@@ -98,7 +98,7 @@ def _filled(region: NDArray[Any], offset: float | None, fill: float | None, rest
 
 
 def _standard(values: NDArray[np.float32], mean: float, deviation: float) -> NDArray[np.float32]:
-    return np.clip((values - np.float32(mean)) / deviation, -CLIP, CLIP) if np.float32(deviation) > 0 else np.zeros_like(values)
+    return np.clip((values - np.float32(mean)) / deviation, -CLIP, CLIP) if deviation >= np.finfo(np.float32).tiny else np.zeros_like(values)
 
 
 def _stretched(values: NDArray[np.float32], low: float, scale: float) -> NDArray[np.float32]:
