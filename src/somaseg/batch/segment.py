@@ -18,9 +18,9 @@ from somaseg.batch.summary import RunSummary
 from somaseg.config import PostprocessSettings
 from somaseg.errors import InputError
 from somaseg.export.formats import DEFAULT
-from somaseg.files import file_sha256, only_run
+from somaseg.files import only_run
 from somaseg.fusion.methods import single
-from somaseg.images.read import read_frames
+from somaseg.images.read import image_sha256, read_frames
 from somaseg.instances import Pixels, Predictor
 
 
@@ -114,7 +114,7 @@ def _predict_file(path: Path, folder: RunFolder, predictor: Predictor, channel: 
     about = predictor.about
     origin = Origin(
         file=str(path.absolute()),
-        sha256=file_sha256(path),
+        sha256=image_sha256(path),
         classes=predictor.classes,
         weights=predictor.name,
         weights_sha256=predictor.sha256,
