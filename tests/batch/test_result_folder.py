@@ -80,7 +80,7 @@ def test_a_kill_while_writing_leaves_an_image_that_is_made_again(images, out, mo
             raise KeyboardInterrupt
         write_whole(path, data)
 
-    monkeypatch.setattr("somaseg.batch.result_folder.write_whole", killed)
+    monkeypatch.setattr("somaseg.export.image_result.write_whole", killed)
     with pytest.raises(KeyboardInterrupt):
         segment(images, out)
     monkeypatch.undo()

@@ -1,7 +1,9 @@
 import json
 
 from somaseg.annotations.read import read_annotations
-from somaseg.export.coco import annotations, cells_of, coco_document, merge_coco
+from somaseg.export import coco
+from somaseg.export.coco import annotations, cells_of, coco_document, coco_file, merge_coco
+from somaseg.export.image_result import ImageResult
 from two_cells import CLASSES, TWO, cells
 
 
@@ -36,7 +38,7 @@ def test_a_document_reads_back_with_its_overlaps():
 
 def test_merged_ids_are_unique_and_the_project_reads_them(tmp_path):
     path = tmp_path / "instances.json"
-    path.write_bytes(merge_coco(documents(3), ["a/x.png", "b/x.png", "y.png"], CLASSES))
+    merge_coco(documents(3), ["a/x.png", "b/x.png", "y.png"], CLASSES).save(path)
     merged = json.loads(path.read_bytes())
     assert [a["id"] for a in merged["annotations"]] == [1, 2, 3, 4, 5, 6]
     assert [a["image_id"] for a in merged["annotations"]] == [1, 1, 2, 2, 3, 3]
@@ -46,5 +48,16 @@ def test_merged_ids_are_unique_and_the_project_reads_them(tmp_path):
     assert (samples[1].instances.to_masks() == TWO).all()
 
 
-def test_merging_nothing_gives_an_empty_document():
-    assert json.loads(merge_coco([], [], ("a",))) == {"images": [], "categories": [{"id": 1, "name": "a"}], "annotations": []}
+def test_merging_nothing_gives_an_empty_document(tmp_path):
+    merge_coco([], [], ("a",)).save(tmp_path / "x.json")
+    assert json.loads((tmp_path / "x.json").read_bytes()) == {"images": [], "categories": [{"id": 1, "name": "a"}], "annotations": []}
+
+
+def test_many_cells_are_written_one_by_one_and_give_the_same_bytes(tmp_path, monkeypatch):
+    result = ImageResult(cells(), None, "a.png", 2, 0.5, {"made": "by hand"})
+    whole = coco_file(result).data
+    assert isinstance(whole, bytes)
+    monkeypatch.setattr(coco, "AT_ONCE", 1)
+    saved = coco_file(result).save(tmp_path / "x.json")
+    assert (tmp_path / "x.json").read_bytes() == whole
+    assert saved == (len(whole), 0)

@@ -5,8 +5,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from somaseg.export import overlay as module
 from somaseg.export.image_result import ImageResult
 from somaseg.export.overlay import overlay, overlay_file
+from somaseg.images.regions import shrink
+from somaseg.images.regions.lazy import LazyImage
 from somaseg.instances import Instances
 from two_cells import CLASSES
 
@@ -59,3 +62,34 @@ def test_overlay_png_is_a_png():
     exported = overlay_file(ImageResult(square([0, 0]), grey((80, 100)), "a.png"))
     with Image.open(io.BytesIO(exported.data)) as image:
         assert image.format == "PNG"
+
+
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_overlay_of_an_image_that_is_read_by_region(monkeypatch, channels):
+    image = np.random.default_rng(1).normal(100, 10, (400, 300, *channels)).clip(0, 255).astype(np.uint8)
+    cells = Instances.build((400, 300), [((50, 60, 90, 120), np.ones((60, 40), bool))], ("cell",))
+    monkeypatch.setattr(module, "ENLARGE", ())
+    monkeypatch.setattr(module, "LARGEST", 250)
+    monkeypatch.setattr(shrink, "STRIP", 9000)
+    heights = []
+
+    def read(box):
+        x0, y0, x1, y1 = box
+        heights.append(y1 - y0)
+        return image[y0:y1, x0:x1]
+
+    with Image.open(io.BytesIO(overlay_file(ImageResult(cells, image, "a.png")).data)) as picture:
+        whole = np.asarray(picture).astype(int)
+    lazy = LazyImage(image.shape, image.dtype, read)
+    with Image.open(io.BytesIO(overlay_file(ImageResult(cells, lazy, "a.png")).data)) as picture:
+        assert picture.size[1] == 250 + module.LEGEND_HEIGHT
+        assert np.abs(np.asarray(picture) - whole).max() <= 2
+    assert heights[0] == 400  # for the levels, of an image as small as this
+    assert max(heights[1:]) < 60
+
+
+def test_outlines_are_drawn_some_at_a_time(monkeypatch):
+    cells = square([0, 1])
+    whole = np.asarray(overlay(grey((80, 100)), cells))
+    monkeypatch.setattr(module, "AT_ONCE", 1)
+    np.testing.assert_array_equal(np.asarray(overlay(grey((80, 100)), cells)), whole)

@@ -110,7 +110,7 @@ def write_label_tiffs(samples: Sequence[Sample], folder: Path) -> dict[str, int]
     for name, sample in zip(names, samples, strict=True):
         image = Path(os.path.relpath(sample.image, folder / "labels")).as_posix()
         exported = label_tiff(sample.instances, name=sample.name, image=image, group=sample.group, cell_type=sample.cell_type)
-        write_whole(folder / "labels" / f"{name}.tif", exported.data)
-        if exported.pixels_lost:
-            lost[sample.name] = exported.pixels_lost
+        saved = exported.save(folder / "labels" / f"{name}.tif")
+        if saved.pixels_lost:
+            lost[sample.name] = saved.pixels_lost
     return lost

@@ -18,8 +18,7 @@ from somaseg.batch.names import Names
 from somaseg.batch.prediction_file import Origin, SavedPrediction
 from somaseg.batch.prediction_folder import TileFolder
 from somaseg.errors import InputError
-from somaseg.files import file_sha256
-from somaseg.images.read import Frame, image_stem, read_frames
+from somaseg.images.read import Frame, image_sha256, image_stem, read_frames
 from somaseg.instances import Pixels, Predictor
 from somaseg.parallel.run import run_tasks
 from somaseg.parallel.task import Task
@@ -107,7 +106,7 @@ class Images:
         predictor, about = self.predictor, self.predictor.about
         return Origin(
             file=str(path.absolute()),
-            sha256=file_sha256(path),
+            sha256=image_sha256(path),
             classes=predictor.classes,
             weights=predictor.name,
             weights_sha256=predictor.sha256,
@@ -181,6 +180,6 @@ def _chunks(files: Sequence[Path], workers: int) -> list[list[Path]]:
 
 def _is_large(file: Path) -> bool:
     try:
-        return file.stat().st_size >= LARGE
+        return file.is_dir() or file.stat().st_size >= LARGE
     except OSError:
         return False

@@ -94,12 +94,11 @@ class ResultFolder:
             if entry.needs_image and image is None:
                 warnings.append(f"no {form}: the image {first.file} is gone or was changed after the prediction")
                 continue
-            exported = entry.export(result)
-            write_whole(self._file(form, name), exported.data)
-            lost[form], written[form] = exported.pixels_lost, len(exported.data)
+            saved = entry.export(result).save(self._file(form, name))
+            lost[form], written[form] = saved.pixels_lost, saved.size
         info = {"made_from": self._result_key(origins), "seconds": seconds, "steps": steps, "warnings": warnings}
         info |= {"source": str(Path(first.file).resolve()), "label_pixels_lost": lost.get("labels", 0), "bytes": written}
-        write_whole(self._file(RECORD, name), FORMATS[RECORD].export(replace(result, info=info)).data)
+        FORMATS[RECORD].export(replace(result, info=info)).save(self._file(RECORD, name))
 
     def finish(
         self, gone_through: LoopResult, classes: Sequence[str], models: Mapping[str, Any], kaggle: Path | None, begin: float
@@ -114,7 +113,7 @@ class ResultFolder:
             begin: when the run began, by `time.perf_counter`.
         """
         names = gone_through.names
-        write_whole(self.out / "instances.json", coco.merge_coco(self._documents(names), gone_through.file_names(), classes))
+        coco.merge_coco(self._documents(names), gone_through.file_names(), classes).save(self.out / "instances.json")
         write_whole(self.out / "cells.csv", cells_csv(self._documents(names), names))
         if kaggle is not None:
             ids = [frame_name(path, done.page) for path, done in gone_through.images]

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from somaseg.batch.prediction_file import Origin, load_origin, paired_files
 from somaseg.config import PredictSettings, SegmentSettings, override, update
 from somaseg.errors import InputError
-from somaseg.files import file_sha256
+from somaseg.images.read import image_sha256
 
 S = TypeVar("S", bound=SegmentSettings)
 
@@ -123,7 +123,7 @@ def about_models(runs: SavedRuns) -> dict[str, Any]:
 def is_still(path: Path, sha256: str) -> bool:
     """Whether the file is there and has this content."""
     try:
-        return file_sha256(path) == sha256
+        return image_sha256(path) == sha256
     except InputError:
         return False
 

@@ -1,7 +1,11 @@
 """Cells as COCO JSON, of one image and of a whole run."""
 
+import itertools
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import orjson
@@ -11,20 +15,22 @@ from somaseg.export.image_result import Exported, ImageResult
 from somaseg.instances import Instances
 from somaseg.masks import crops as mk
 
+AT_ONCE = 5000  # cells; of more the file is written cell by cell
+
 
 def categories(classes: Sequence[str]) -> list[dict[str, Any]]:
     """COCO categories, ids from 1 in the order of the classes."""
     return [{"id": number, "name": name} for number, name in enumerate(classes, start=1)]
 
 
-def annotations(cells: Instances) -> list[dict[str, Any]]:
-    """COCO annotations of the cells of image 1.
+def annotations(cells: Instances) -> Iterator[dict[str, Any]]:
+    """COCO annotations of the cells of image 1, made one by one.
 
     Beside COCO's fields each has `score`; `label`, its value in the label image, from 1; and `centroid`, x and y in pixels
     where the first pixel's centre is (0, 0).
     """
-    return [
-        {
+    for i, cell in enumerate(coco_cells(cells)):
+        yield {
             "id": i + 1,
             "image_id": 1,
             "category_id": int(cells.labels[i]) + 1,
@@ -33,13 +39,13 @@ def annotations(cells: Instances) -> list[dict[str, Any]]:
             "label": i + 1,
             "centroid": _centroid(cells.masks[i], cells.boxes[i]),
         }
-        for i, cell in enumerate(coco_cells(cells))
-    ]
 
 
 def coco_cells(cells: Instances) -> Iterator[dict[str, Any]]:
     """What COCO says of each cell wherever it is written: `segmentation`, `area`, `bbox` (x, y, width, height) and `iscrowd`."""
-    for rle, area, (x0, y0, x1, y1) in zip(cells.to_rle(), cells.area.tolist(), cells.boxes.tolist(), strict=True):
+    for mask, area, box in zip(cells.masks, cells.area.tolist(), cells.boxes.tolist(), strict=True):
+        x0, y0, x1, y1 = box
+        rle = mk.coco_rle_from_crop(mask, box, cells.size)
         yield {"segmentation": rle, "area": area, "bbox": [x0, y0, x1 - x0, y1 - y0], "iscrowd": 0}
 
 
@@ -50,8 +56,26 @@ def _centroid(crop: mk.Mask, box: NDArray[np.int32]) -> list[float]:
 
 def coco_file(result: ImageResult) -> Exported:
     """The COCO JSON of a result; `info` tells how it was made."""
-    document = coco_document(result.cells, result.file_name, result.page, result.pixel_size)
-    return Exported(orjson.dumps({"info": result.info, **document}))
+    cells = result.cells
+    document = {"info": result.info, **coco_document(cells[:0], result.file_name, result.page, result.pixel_size)}
+    if len(cells) > AT_ONCE:
+        return Exported(lambda file: _write(file, document, map(orjson.dumps, annotations(cells))))
+    return Exported(orjson.dumps({**document, "annotations": list(annotations(cells))}))
+
+
+def _write(file: BinaryIO, document: Mapping[str, Any], cells: Iterable[bytes]) -> int:
+    """Write a document with these annotations in place of its own, one after the other; gives 0, the pixels that are lost."""
+    file.write(b"{")
+    for number, (key, value) in enumerate(document.items()):
+        file.write((b"," if number else b"") + orjson.dumps(key) + b":")
+        if key == "annotations":
+            file.write(b"[")
+            file.writelines((b"," if n else b"") + cell for n, cell in enumerate(cells))
+            file.write(b"]")
+        else:
+            file.write(orjson.dumps(value))
+    file.write(b"}")
+    return 0
 
 
 def coco_document(cells: Instances, file_name: str, page: int | None = None, pixel_size: float | None = None) -> dict[str, Any]:
@@ -59,27 +83,41 @@ def coco_document(cells: Instances, file_name: str, page: int | None = None, pix
     image = {"id": 1, "file_name": file_name, "height": cells.size[0], "width": cells.size[1], "page": page, "pixel_size": pixel_size}
     return {
         "images": [{key: value for key, value in image.items() if value is not None}],
-        "annotations": annotations(cells),
+        "annotations": list(annotations(cells)),
         "categories": categories(cells.classes),
     }
 
 
-def merge_coco(documents: Iterable[Mapping[str, Any]], file_names: Sequence[str], classes: Sequence[str]) -> bytes:
+def merge_coco(documents: Iterable[Mapping[str, Any]], file_names: Sequence[str], classes: Sequence[str]) -> Exported:
     """One COCO JSON of the whole run from those of single images; ids of images and annotations count on from 1.
 
     Args:
-        documents: one an image, each with these classes; read one by one.
+        documents: one an image, each with these classes; read one by one when the file is written.
         file_names: what to call each image.
         classes: class names.
     """
-    images: list[dict[str, Any]] = []
-    cells: list[bytes] = []
-    for number, (document, file_name) in enumerate(zip(documents, file_names, strict=True), start=1):
-        images.append({**document["images"][0], "id": number, "file_name": file_name})
-        # Encoded at once: 35,000 annotations take 15 MB as bytes and ten times that as dicts.
-        cells += [orjson.dumps({**a, "id": len(cells) + i, "image_id": number}) for i, a in enumerate(document["annotations"], start=1)]
-    head = orjson.dumps({"images": images, "categories": categories(classes)})
-    return head[:-1] + b',"annotations":[' + b",".join(cells) + b"]}"
+
+    def write(file: BinaryIO) -> int:
+        images: list[dict[str, Any]] = []
+
+        def cells() -> Iterator[bytes]:
+            ids = itertools.count(1)
+            for number, (document, file_name) in enumerate(zip(documents, file_names, strict=True), start=1):
+                images.append({**document["images"][0], "id": number, "file_name": file_name})
+                for annotation in document["annotations"]:
+                    yield orjson.dumps({**annotation, "id": next(ids), "image_id": number})
+
+        # The images stand before the cells and are known after them; cells in memory would take 15 MB for 35,000 as bytes.
+        with tempfile.TemporaryFile(dir=Path(file.name).parent) as aside:
+            aside.writelines((b"," if n else b"") + cell for n, cell in enumerate(cells()))
+            aside.seek(0)
+            head = orjson.dumps({"images": images, "categories": categories(classes)})
+            file.write(head[:-1] + b',"annotations":[')
+            shutil.copyfileobj(aside, file)
+            file.write(b"]}")
+        return 0
+
+    return Exported(write)
 
 
 def cells_of(document: Mapping[str, Any]) -> Instances:

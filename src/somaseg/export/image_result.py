@@ -1,9 +1,11 @@
 """What an exporter is given, and what it gives back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
+from somaseg.files import whole, write_whole
 from somaseg.instances import Instances, Pixels
 
 
@@ -29,7 +31,30 @@ class ImageResult:
 
 
 class Exported(NamedTuple):
-    """A file's content, and the pixels of cells that its format could not hold."""
+    """A file's content, and the pixels of cells that its format could not hold.
 
-    data: bytes
+    Attributes:
+        data: the content; where it may be too large for the memory, what writes it into an empty file, open for reading and writing,
+            and gives the pixels that were lost.
+        pixels_lost: beside those that writing gives.
+    """
+
+    data: bytes | Callable[[BinaryIO], int]
     pixels_lost: int = 0
+
+    def save(self, path: Path) -> "Saved":
+        """Write the file whole, see `somaseg.files.whole`."""
+        if isinstance(self.data, bytes):
+            write_whole(path, self.data)
+            return Saved(len(self.data), self.pixels_lost)
+        with whole(path) as part:
+            with part.open("w+b") as file:
+                lost = self.pixels_lost + self.data(file)
+            return Saved(part.stat().st_size, lost)
+
+
+class Saved(NamedTuple):
+    """Bytes of a file that was written, and the pixels of cells that it could not hold."""
+
+    size: int
+    pixels_lost: int

@@ -1,14 +1,20 @@
 """The picture of a result: the image, stretched, with a thin outline around each cell."""
 
 import io
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from somaseg.export.image_result import Exported, ImageResult
+from somaseg.images.levels import is_large, levels_of
 from somaseg.images.normalize import to_grey
-from somaseg.instances import Instances
+from somaseg.images.regions.lazy import LazyImage
+from somaseg.images.regions.shrink import shrink
+from somaseg.instances import Instances, Pixels
+from somaseg.masks.crops import Size
+from somaseg.masks.pairs import meeting_boxes
 
 COLOURS = np.array([ImageColor.getrgb(c) for c in ("#00e5ff", "#ffd400", "#ff5fae", "#8cff4f", "#ff9430", "#b794ff")]) / 255
 FAINTEST = 0.35  # opacity of an outline at score 0; at score 1 it is 1
@@ -17,6 +23,7 @@ NEAR = 4  # px between boxes up to which two cells get different colours
 STRETCH = (0.3, 99.7)  # percentiles that become black and white
 ENLARGE = ((256, 4), (1024, 2))  # longest side in px up to which an image is enlarged, and how many times
 LARGEST = 4096  # longest side of the picture in px; larger images are reduced to it
+AT_ONCE = 5000  # cells whose outlines are in memory at once
 LEGEND_HEIGHT, LEGEND_WIDTH, FONT_SIZE = 40, 420, 17
 TEXT = (235, 235, 235)
 DPI = 72  # makes a point of matplotlib one pixel
@@ -24,8 +31,22 @@ DPI = 72  # makes a point of matplotlib one pixel
 
 def overlay_file(result: ImageResult) -> Exported:
     """The picture of a result as PNG; it needs the image. See `overlay`."""
-    assert result.image is not None
-    return Exported(png(overlay(to_grey(np.asarray(result.image)), result.cells)))
+    image = result.image
+    assert image is not None
+    if isinstance(image, LazyImage) or is_large(image):
+        return Exported(png(_overlay_of_regions(image, result.cells)))
+    return Exported(png(overlay(to_grey(np.asarray(image)), result.cells)))
+
+
+def _overlay_of_regions(image: Pixels, cells: Instances) -> Image.Image:
+    """`overlay` of an image that is not in memory; black and white are those of its levels."""
+    levels = levels_of(image)
+
+    def grey(region: NDArray[Any]) -> NDArray[np.uint8]:
+        share = (to_grey(region, levels) - np.float32(levels.low)) * np.float32(levels.scale)
+        return np.asarray(np.clip(share, 0, 255) + np.float32(0.5), np.uint8)
+
+    return _with_outlines(shrink(image, grey, _shape(cells.size)), cells)
 
 
 def png(picture: Image.Image) -> bytes:
@@ -45,10 +66,19 @@ def overlay(grey: NDArray[np.float32], cells: Instances) -> Image.Image:
         grey: (H, W), finite, any range.
         cells: the cells of the image.
     """
-    longest = max(grey.shape)
-    scale = next((factor for limit, factor in ENLARGE if longest <= limit), min(1.0, LARGEST / longest))
-    shape = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
-    picture = Image.fromarray(stretched(grey)).resize(shape, Image.Resampling.BICUBIC).convert("RGBA")
+    height, width = grey.shape
+    return _with_outlines(Image.fromarray(stretched(grey)).resize(_shape((height, width)), Image.Resampling.BICUBIC), cells)
+
+
+def _shape(size: Size) -> tuple[int, int]:
+    """Width and height of the picture of an image of `size`."""
+    scale = next((factor for limit, factor in ENLARGE if max(size) <= limit), min(1.0, LARGEST / max(size)))
+    return max(1, round(size[1] * scale)), max(1, round(size[0] * scale))
+
+
+def _with_outlines(image: Image.Image, cells: Instances) -> Image.Image:
+    """Outlines over the picture of an image, and a legend below."""
+    picture, shape = image.convert("RGBA"), image.size
     by_class = len(set(cells.labels.tolist())) > 1
     colours = COLOURS[(cells.labels if by_class else _apart(cells.boxes)) % len(COLOURS)]
     if len(cells):
@@ -71,10 +101,11 @@ def _apart(boxes: NDArray[np.int32]) -> NDArray[np.int64]:
     """A colour number a box (N,), so that near boxes differ; of those free the one used least."""
     colour = np.full(len(boxes), -1, np.int64)
     used = np.zeros(len(COLOURS), np.int64)
-    for i, (x0, y0, x1, y1) in enumerate(boxes.tolist()):
-        others = boxes[:i]
-        near = (others[:, 0] <= x1 + NEAR) & (others[:, 2] >= x0 - NEAR) & (others[:, 1] <= y1 + NEAR) & (others[:, 3] >= y0 - NEAR)
-        taken = np.bincount(colour[:i][near], minlength=len(COLOURS))
+    before, after = meeting_boxes(boxes + np.array([0, 0, NEAR + 1, NEAR + 1]))
+    order = np.argsort(after, kind="stable")
+    near = np.split(before[order], np.searchsorted(after[order], np.arange(1, len(boxes))))
+    for i in range(len(boxes)):
+        taken = np.bincount(colour[near[i]], minlength=len(COLOURS))
         colour[i] = np.lexsort((used, taken))[0]
         used[colour[i]] += 1
     return colour
@@ -105,15 +136,18 @@ def outlines(
     x0, y0, x1, y1 = part or (0, 0, cells.size[1], cells.size[0])
     figure = Figure(figsize=(shape[0] / DPI, shape[1] / DPI), dpi=DPI)
     figure.patch.set_alpha(0)
-    rings = cells.to_polygons()
-    owner = np.repeat(np.arange(len(cells)), [len(pieces) for pieces in rings])
-    lines = [_smooth(piece) for pieces in rings for piece in pieces]
     # From centres of pixels, y down, to the canvas, y up. Axes would do the same in ten times as long.
     to_canvas = Affine2D().translate(0.5 - x0, 0.5 - y0).scale(shape[0] / (x1 - x0), -shape[1] / (y1 - y0)).translate(0, shape[1])
-    widths = np.broadcast_to(width, len(cells))[owner]
-    figure.add_artist(LineCollection(lines, colors=colours[owner], linewidths=widths, transform=to_canvas))
+    widths = np.broadcast_to(width, len(cells))
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
+    for first in range(0, len(cells), AT_ONCE):
+        rings = cells[first : first + AT_ONCE].to_polygons()
+        owner = first + np.repeat(np.arange(len(rings)), [len(pieces) for pieces in rings])
+        lines = [_smooth(piece) for pieces in rings for piece in pieces]
+        drawn = figure.add_artist(LineCollection(lines, colors=colours[owner], linewidths=widths[owner], transform=to_canvas))
+        drawn.draw(canvas.get_renderer())  # type: ignore[no-untyped-call]
+        drawn.remove()
     return Image.fromarray(np.asarray(canvas.buffer_rgba()))  # type: ignore[no-untyped-call]
 
 

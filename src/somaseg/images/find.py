@@ -11,6 +11,7 @@ from somaseg.images.decoders.kinds import READ, kind_of
 from somaseg.images.decoders.ome_sets import set_of
 from somaseg.images.frame import image_stem
 from somaseg.images.microscopes import MICROSCOPE_SUFFIXES
+from somaseg.images.regions.ome_zarr import zarr_node
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 OTHER_TIFF_SUFFIXES = (".lsm", ".btf", ".tf8", ".tf2")
@@ -92,7 +93,9 @@ def list_images(paths: Sequence[str | Path]) -> Found:
             is_folder = path.is_dir()
         except OSError as error:  # such as a name that is too long
             raise InputError(f"{printable(given)}: cannot be opened ({error.strerror}): check the path") from error
-        if is_folder:
+        if is_folder and zarr_node(path) == "image":
+            matches = [path] if _has_text_for_name(path, search) else []
+        elif is_folder:
             matches = _leave_leftovers(list(_walk(path, search)), path, search)
         elif path.exists():
             matches = [path] if _is_image_file(path) and _has_text_for_name(path, search) else []
@@ -100,8 +103,8 @@ def list_images(paths: Sequence[str | Path]) -> Found:
             raise InputError(f"{printable(path)}: is a link that leads nowhere: check where it points")
         elif glob.has_magic(str(given)):
             pattern = str(path.relative_to(path.anchor))
-            hits = [p for p in Path(path.anchor or ".").glob(pattern) if p.is_file()]
-            matches = _leave_leftovers([p for p in hits if _is_wanted(p, search)], _fixed_part(path), search)
+            hits = [p for p in Path(path.anchor or ".").glob(pattern) if p.is_file() or zarr_node(p) == "image"]
+            matches = _leave_leftovers([p for p in hits if p.is_dir() or _is_wanted(p, search)], _fixed_part(path), search)
         else:
             raise InputError(f"{printable(given)}: no such file or folder: check the path")
         if not matches:
@@ -137,6 +140,15 @@ def _walk(folder: Path, search: _Search) -> Iterator[Path]:
             continue
         search.folders.add(place)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        nodes = {name: zarr_node(Path(parent, name)) for name in folders}
+        yield from (path for name in folders if nodes[name] == "image" and _has_text_for_name(path := Path(parent, name), search))
+        if zarr_node(Path(parent)) is not None:  # its files are its own, and so are its arrays
+            folders[:], names = [name for name in folders if nodes[name] == "group"], []
+            continue
+        for name in folders:
+            if nodes[name] == "array":
+                search.leave(Path(parent, name), "is a Zarr array without the description that OME-Zarr images have")
+        folders[:] = [name for name in folders if nodes[name] in (None, "group")]
         yield from (path for name in sorted(names) if _is_wanted(path := Path(parent, name), search))
     search.folders.clear()  # two arguments may name one folder
 

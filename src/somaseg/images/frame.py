@@ -135,7 +135,10 @@ def frame_name(path: Path, page: int | None) -> str:
 
 
 def image_stem(path: str | Path) -> str:
-    """File name without its suffix; `.ome.tif` counts as one suffix."""
+    """File name without its suffix; `.ome.tif` counts as one suffix. An image within a Zarr store has the store's name before its own."""
+    folders, zarr, own = os.fspath(path).replace(os.sep, "/").rpartition(".zarr/")
+    if zarr and own:
+        return "_".join([image_stem(f"{folders}.zarr"), *own.split("/")])
     stem = os.path.splitext(os.path.basename(path))[0]  # noqa: PTH119, PTH122 - several times faster than Path, for long lists
     return stem[:-4] if stem.lower().endswith(".ome") else stem
 

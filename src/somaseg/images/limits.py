@@ -19,7 +19,7 @@ def check_size(path: Path, width: int, height: int, pixel_bytes: int, depth: int
     that is read region by region takes no such memory; of it only this is asked, since none of cells is packed so tightly.
 
     Args:
-        path: the image file.
+        path: the image file, or the folder of an image.
         width: of a plane in pixels.
         height: of a plane in pixels.
         pixel_bytes: bytes of a pixel with all its channels.
@@ -31,7 +31,7 @@ def check_size(path: Path, width: int, height: int, pixel_bytes: int, depth: int
     """
     needed = width * height * pixel_bytes * depth
     most, is_default = limit(VARIABLE), VARIABLE not in os.environ
-    size = path.stat().st_size
+    size = path.stat().st_size if path.is_file() else sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     if (needed > most and not by_region) or (is_default and needed > max(BOMB_BYTES, BOMB_RATIO * size)):
         planes = f"{depth:,} planes of " if depth > 1 else ""
         why = (

@@ -15,12 +15,16 @@ ROUNDING = 4  # units in the last place by which the grey value of one colour ma
 Values = Literal["standard", "grey8"]
 
 
-def to_grey(image: NDArray[Any]) -> NDArray[np.float32]:
+def to_grey(image: NDArray[Any], levels: Levels | None = None) -> NDArray[np.float32]:
     """Grey values (H, W) of an image (H, W) or (H, W, C): 1 channel as it is, 2 grey + alpha, 3 RGB, 4 RGB + alpha.
 
     Where alpha is 0, and where pixels are NaN or infinite, is the median of the others (0 where there is none).
+
+    Args:
+        image: a whole image, or a region of one.
+        levels: of the image that it is a region of; its own if None.
     """
-    return grey_of(image).values
+    return grey_of(image).values if levels is None else _filled(image, levels.offset, None, levels.rest)
 
 
 def normalize(image: NDArray[Any]) -> NDArray[np.float32]:
@@ -98,7 +102,9 @@ def _filled(region: NDArray[Any], offset: float | None, fill: float | None, rest
 
 
 def _standard(values: NDArray[np.float32], mean: float, deviation: float) -> NDArray[np.float32]:
-    return np.clip((values - np.float32(mean)) / deviation, -CLIP, CLIP) if deviation >= np.finfo(np.float32).tiny else np.zeros_like(values)
+    return (
+        np.clip((values - np.float32(mean)) / deviation, -CLIP, CLIP) if deviation >= np.finfo(np.float32).tiny else np.zeros_like(values)
+    )
 
 
 def _stretched(values: NDArray[np.float32], low: float, scale: float) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from somaseg.errors import InputError, MissingExtraError
+from somaseg.files import file_sha256
 from somaseg.images.decoders.kinds import MICROSCOPES, RASTERS, READ, kind_of
 from somaseg.images.decoders.raster import raster_frames
 from somaseg.images.decoders.tiff import tiff_frames
@@ -22,6 +23,7 @@ from somaseg.images.find import IMAGE_SUFFIXES, TIFF_SUFFIXES, find_images
 from somaseg.images.frame import Frame, frame_name, image_stem
 from somaseg.images.microscopes import MICROSCOPE_SUFFIXES, microscope_frames
 from somaseg.images.regions.lazy import LazyImage
+from somaseg.images.regions.ome_zarr import zarr_frames, zarr_node, zarr_sha256
 
 __all__ = [
     "DECODE_ERRORS",
@@ -30,6 +32,7 @@ __all__ = [
     "Frame",
     "find_images",
     "frame_name",
+    "image_sha256",
     "image_stem",
     "read_frames",
     "read_image",
@@ -58,7 +61,8 @@ def read_frames(path: str | Path, channel: str | None = None) -> Iterator[Frame]
     A PNG, JPEG, BMP, WebP or JPEG 2000 is one frame, an animation one frame a picture. In a TIFF each step along an axis other than
     height, width, channel and sample (depth, time, unknown pages) is a frame; channels come last whatever their place in the file. In
     a microscope file each depth of each time point is a frame, and one scene follows another. An OME-TIFF in several files is read
-    whole from any of them. See docs/files.md for every format, and what is made of palettes, alpha, orientation and the like.
+    whole from any of them. An OME-Zarr image is a folder. See docs/files.md for every format, and what is made of palettes, alpha,
+    orientation and the like.
 
     Args:
         path: the file.
@@ -89,6 +93,15 @@ def read_image(path: str | Path, channel: str | None = None) -> Frame:
     return first
 
 
+def image_sha256(path: Path) -> str:
+    """SHA-256 of what an image is read from: the content of its file, or of what makes up its folder.
+
+    Raises:
+        InputError: when it cannot be read.
+    """
+    return zarr_sha256(path) if zarr_node(path) == "image" else file_sha256(path)
+
+
 def read_planes(path: str | Path) -> list[NDArray[Any]]:
     """The planes of a file as numbers, as label images want them: (H, W) or (H, W, C), upright.
 
@@ -105,6 +118,11 @@ def read_planes(path: str | Path) -> list[NDArray[Any]]:
 def _decoded(path: Path, stored: bool) -> Iterator[Frame]:
     """Frames as the decoder of a file gives them. The one place where decoders are called."""
     try:
+        if zarr_node(path) == "image":
+            with _decoding(path, "OME-Zarr"):
+                for frame in zarr_frames(path):
+                    yield _guarded(frame, "OME-Zarr")
+            return
         if not path.is_file():
             raise InputError(f"{path}: no such image file: check the path")
         if path.stat().st_size == 0:
@@ -122,8 +140,13 @@ def _decoded(path: Path, stored: bool) -> Iterator[Frame]:
         raise InputError(f"{path}: {what}: expected {', '.join(READ)}; save it as TIFF or PNG, or copy it again if it is damaged")
     with _decoding(path, kind):
         for frame in raster_frames(path, kind, stored) if kind in RASTERS else tiff_frames(path, stored):
-            image = frame.array
-            yield replace(frame, array=image.guarded(partial(_decoding, path, kind))) if isinstance(image, LazyImage) else frame
+            yield _guarded(frame, kind)
+
+
+def _guarded(frame: Frame, kind: str) -> Frame:
+    """The frame, with errors that name the file when its regions are read."""
+    image = frame.array
+    return replace(frame, array=image.guarded(partial(_decoding, frame.path, kind))) if isinstance(image, LazyImage) else frame
 
 
 @contextmanager

@@ -5,7 +5,7 @@ A *crop* is a boolean array that covers exactly its box; a box is `(x0, y0, x1, 
 the pixels of the full frame, in column-major ("F", COCO) or row-major ("C", Kaggle) order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -101,13 +101,44 @@ def label_image(crops: Sequence[Mask], boxes: Boxes, size: Size) -> tuple[NDArra
     Returns:
         The label image (H, W), uint32, and the number of pixels that later crops lost to earlier ones.
     """
-    labels = np.zeros(size, np.uint32)
+    if 0 in size:
+        return np.zeros(size, np.uint32), 0
+    return next(label_tiles(crops, boxes, size, size))
+
+
+def label_tiles(crops: Sequence[Mask], boxes: Boxes, size: Size, tile: Size) -> Iterator[tuple[NDArray[np.uint32], int]]:
+    """The label image of `label_image` tile by tile, row by row, each drawn when it is asked for; what lies beyond the image is 0.
+
+    Args:
+        crops: N masks, each exactly its box.
+        boxes: (N, 4).
+        size: (height, width) of the image.
+        tile: height and width of a tile.
+
+    Yields:
+        A tile, uint32, and the pixels that later crops lost to earlier ones in it.
+    """
+    x0, y0, x1, y1 = np.asarray(boxes).reshape(-1, 4).T
+    for top in range(0, size[0], tile[0]):
+        row = np.flatnonzero((y0 < top + tile[0]) & (y1 > top))
+        for left in range(0, size[1], tile[1]):
+            chosen = row[(x0[row] < left + tile[1]) & (x1[row] > left)]
+            yield _drawn(((int(i), crops[i], boxes[i]) for i in chosen), (top, left), tile)
+
+
+def _drawn(cells: Iterable[tuple[int, Mask, Any]], corner: tuple[int, int], tile: Size) -> tuple[NDArray[np.uint32], int]:
+    """Crops with their numbers and boxes in a tile that has its first pixel (y, x) at a corner."""
+    labels = np.zeros(tile, np.uint32)
+    top, left = corner
     lost = 0
-    for number, (crop, (x0, y0, x1, y1)) in enumerate(zip(crops, boxes, strict=True), start=1):
-        view = labels[y0:y1, x0:x1]
-        free = crop & (view == 0)
-        lost += int(crop.sum()) - int(free.sum())
-        view[free] = number
+    for number, crop, box in cells:
+        x0, y0, x1, y1 = (int(n) for n in box)
+        y, x = max(y0, top), max(x0, left)
+        view = labels[y - top : y1 - top, x - left : x1 - left]
+        part = crop[y - y0 : y - y0 + view.shape[0], x - x0 : x - x0 + view.shape[1]]
+        free = part & (view == 0)
+        lost += int(part.sum()) - int(free.sum())
+        view[free] = number + 1
     return labels, lost
 
 
