@@ -21,9 +21,9 @@ from blobs import SETTINGS, BlobSegmenter
 from somaseg.batch.segment import predict_folder, segment_folder
 
 class Slow(BlobSegmenter):
-    def predict(self, image):
+    def predict(self, image, zoom=1.0):
         time.sleep(0.01)
-        return super().predict(image)
+        return super().predict(image, zoom)
 
 images, out = map(Path, sys.argv[2:])
 print("begun", flush=True)

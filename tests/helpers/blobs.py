@@ -40,7 +40,7 @@ class BlobSegmenter:
     def configure(self, settings: PredictSettings) -> None:
         """Blobs are the same however they are looked at."""
 
-    def predict(self, image: NDArray[Any]) -> Prediction:
+    def predict(self, image: NDArray[Any], zoom: float = 1.0) -> Prediction:
         self.calls += 1
         if self.calls == self.interrupt_at:
             raise KeyboardInterrupt
@@ -59,6 +59,7 @@ class BlobSegmenter:
             labels=(extent[:, 2] - extent[:, 0] > extent[:, 3] - extent[:, 1]).astype(np.int64),
             mask_probs=np.ones((count, 28, 28), np.float16),
             classes=CLASSES,
+            zoom=zoom,
         )
 
 

@@ -28,8 +28,8 @@ class Fainter(BlobSegmenter):
     def __init__(self) -> None:
         super().__init__(sha256="fa17")
 
-    def predict(self, image):
-        found = super().predict(image)
+    def predict(self, image, zoom=1.0):
+        found = super().predict(image, zoom)
         found.scores[1:] *= 0.25
         return found
 

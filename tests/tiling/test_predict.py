@@ -74,8 +74,8 @@ def test_moving_the_image_changes_no_cell_away_from_its_border():
 
 def test_budgets_are_those_of_a_tile():
     class Capped(BlobSegmenter):
-        def predict(self, image):
-            return super().predict(image)[:5]
+        def predict(self, image, zoom=1.0):
+            return super().predict(image, zoom)[:5]
 
     cells = [centred(x, y, 6, 6) for x in range(20, 330, 30) for y in range(20, 280, 30)]
     predictor = Capped()

@@ -98,6 +98,7 @@ class ResultFolder:
             write_whole(self._file(form, name), exported.data)
             lost[form], written[form] = exported.pixels_lost, len(exported.data)
         info = {"made_from": self._result_key(origins), "seconds": seconds, "steps": steps, "warnings": warnings}
+        info |= {"zoom": first.zoom, "zoom_from": first.zoom_from}
         info |= {"source": str(Path(first.file).resolve()), "label_pixels_lost": lost.get("labels", 0), "bytes": written}
         write_whole(self._file(RECORD, name), FORMATS[RECORD].export(replace(result, info=info)).data)
 
@@ -128,7 +129,7 @@ class ResultFolder:
             by_image[done.name] = {**document["info"], "file": str(path.resolve())}
             cells.update(a["category_id"] for a in document["annotations"])
             steps.update(document["info"]["steps"])
-        told = ("file", "seconds", "steps", "label_pixels_lost")
+        told = ("file", "zoom", "zoom_from", "seconds", "steps", "label_pixels_lost")
         manifest = Manifest(
             settings={**self.method.settings, "overlay": "overlays" in self.formats},
             models=models,

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,13 +16,14 @@ from somaseg.batch.prediction_file import Origin, SavedPrediction
 from somaseg.batch.prediction_folder import PredictionFolder
 from somaseg.batch.result_folder import ResultFolder
 from somaseg.batch.summary import RunSummary
-from somaseg.config import PostprocessSettings
+from somaseg.config import MagnificationSettings, PostprocessSettings, TrainedSize
 from somaseg.errors import InputError
 from somaseg.export.formats import DEFAULT
 from somaseg.files import file_sha256, only_run
 from somaseg.fusion.methods import single
 from somaseg.images.read import read_frames
 from somaseg.instances import Predictor
+from somaseg.magnification.choose import check_magnification, predict_magnified
 
 
 class RunFolder(Protocol):
@@ -51,6 +52,9 @@ def segment_folder(
 ) -> RunSummary:
     """Segment images and write the results of each as soon as it is done.
 
+    Each image is shown to the network at the size that the predictor's settings of `magnification` ask for; what that is may depend
+    on the file and on the image.
+
     An image that was done before with the same content, settings, weights and version of somaseg is skipped. One that cannot
     be read or segmented is reported in the summary and in `run.json`, and the others go on.
 
@@ -65,11 +69,13 @@ def segment_folder(
         channel: name of the channel that shows the cells, or its number from 0; None takes images of one to four channels as they are.
 
     Raises:
-        InputError: when there is no image, the settings name an unknown class, or `kaggle` is given and two images have one name.
+        InputError: when there is no image, the settings name an unknown class, a given size does not go with the weights, or `kaggle`
+            is given and two images have one name.
         OutputError: when results cannot be written, or another run writes into `out`.
     """
     begin = time.perf_counter()
     method = single(settings, predictor.classes)
+    check_magnification(*_sizes(predictor.about))
     found = images_outside(paths, out)
     if kaggle is not None:
         check_submission(kaggle, found.files)
@@ -97,10 +103,11 @@ def predict_folder(
         channel: name of the channel that shows the cells, or its number from 0; None takes images of one to four channels as they are.
 
     Raises:
-        InputError: when there is no image.
+        InputError: when there is no image, or a given size does not go with the weights.
         OutputError: when results cannot be written, or another run writes into `out`.
     """
     begin = time.perf_counter()
+    check_magnification(*_sizes(predictor.about))
     found = images_outside(paths, out)
     folder = PredictionFolder(out)
     with only_run(out):
@@ -121,6 +128,7 @@ def _predict_file(path: Path, folder: RunFolder, predictor: Predictor, channel: 
         weights_sha256=predictor.sha256,
         somaseg=version("somaseg"),
         model=about["model"],
+        magnification=about.get("magnification", {}),
         tta=about["tta"],
         tiles=about.get("tiles", {}),
         postprocess=about["postprocess"],
@@ -141,9 +149,16 @@ def _predict_file(path: Path, folder: RunFolder, predictor: Predictor, channel: 
                 raise InputError(f"{path}: image of shape {frame.array.shape} has no pixel: leave it out")
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", UserWarning)
-                prediction = predictor.predict(frame.picture)
+                prediction, shown = predict_magnified(predictor, frame.picture, *_sizes(about), frame.pixel_size)
             told_by = dict.fromkeys((*frame.warnings, *(str(w.message) for w in caught)))  # each once
-            told = {"page": frame.page, "pixel_size": frame.pixel_size, "warnings": tuple(told_by)}
+            told: dict[str, Any] = {"page": frame.page, "pixel_size": frame.pixel_size, "warnings": tuple(told_by)}
+            told |= {"zoom": shown.zoom, "zoom_from": shown.source}
             folder.add(name, [SavedPrediction(prediction, origin.model_copy(update=told))], frame.picture, begin)
         yield ImageDone(name, frame.page, done)
         begin = time.perf_counter()
+
+
+def _sizes(about: Mapping[str, Mapping[str, Any]]) -> tuple[MagnificationSettings, TrainedSize]:
+    """How the size of an image is to be found, and what the weights know of sizes."""
+    asked, known = about.get("magnification", {}), about["model"].get("trained_at", {})
+    return MagnificationSettings.model_validate(asked), TrainedSize.model_validate(known)

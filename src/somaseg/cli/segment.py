@@ -6,7 +6,22 @@ from typing import Annotated
 import typer
 
 from somaseg.cli.app import app, console, finish
-from somaseg.cli.options import DEFAULT_WEIGHTS, Assignments, Channel, Images, Out, Overlay, SettingsFile, Submission, Weights, formats
+from somaseg.cli.options import (
+    DEFAULT_WEIGHTS,
+    Assignments,
+    CellDiameter,
+    Channel,
+    Images,
+    Magnification,
+    Out,
+    Overlay,
+    PixelSize,
+    SettingsFile,
+    Submission,
+    Weights,
+    formats,
+    magnified,
+)
 
 
 @app.command()
@@ -17,6 +32,9 @@ def segment(
     kaggle: Submission = None,
     overlay: Overlay = True,
     channel: Channel = None,
+    pixel_size: PixelSize = None,
+    cell_diameter: CellDiameter = None,
+    magnification: Magnification = None,
     settings_file: SettingsFile = None,
     assignments: Assignments = None,
 ) -> None:
@@ -27,7 +45,8 @@ def segment(
 
     segmenter = DeferredSegmenter(weights)
     own = SegmentSettings(detect=segmenter.model_settings.detect, postprocess=segmenter.settings)
-    settings = override(update(own, settings_file), assignments or [])
+    given = magnified(pixel_size, cell_diameter, magnification)
+    settings = override(update(own, settings_file), [*(assignments or []), *given])
     segmenter.configure(settings)
     finish(segment_folder(paths, out, segmenter, settings.postprocess, kaggle, formats(overlay), console, channel))
 
@@ -38,6 +57,9 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for the predictions.")],
     weights: Weights = DEFAULT_WEIGHTS,
     channel: Channel = None,
+    pixel_size: PixelSize = None,
+    cell_diameter: CellDiameter = None,
+    magnification: Magnification = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as tta.flips=[none,horizontal], two views.")
     ] = None,
@@ -48,7 +70,8 @@ def predict(
     from somaseg.inference.deferred import DeferredSegmenter
 
     segmenter = DeferredSegmenter(weights)
-    segmenter.configure(override(PredictSettings(detect=segmenter.model_settings.detect), assignments or []))
+    given = magnified(pixel_size, cell_diameter, magnification)
+    segmenter.configure(override(PredictSettings(detect=segmenter.model_settings.detect), [*(assignments or []), *given]))
     finish(predict_folder(paths, out, segmenter, console, channel))
 
 

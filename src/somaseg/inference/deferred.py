@@ -41,8 +41,8 @@ class DeferredSegmenter(ModelDescription):
         super().__init__(" + ".join(map(str, weights)), [header.config for header in headers], hashes, headers[0].provenance)
         self._segmenter: Segmenter | None = None
 
-    def predict(self, image: NDArray[Any]) -> Prediction:
-        """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float (see `somaseg.images.normalize`).
+    def predict(self, image: NDArray[Any], zoom: float = 1.0) -> Prediction:
+        """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float (see `somaseg.images.normalize`), shown `zoom` times larger.
 
         Warns of an image that is mostly one value, or in part without data.
 
@@ -59,4 +59,4 @@ class DeferredSegmenter(ModelDescription):
             self._segmenter.configure(PredictSettings(tta=self.tta, detect=self.model_settings.detect, tiles=self.tiles))
         for doubt in doubts(image):
             warnings.warn(doubt, UserWarning, stacklevel=2)
-        return self._segmenter.predict(image)
+        return self._segmenter.predict(image, zoom)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
-from somaseg.config import Config, ModelSettings, PostprocessSettings, PredictSettings, TileSettings, TtaSettings
+from somaseg.config import Config, MagnificationSettings, ModelSettings, PostprocessSettings, PredictSettings, TileSettings, TtaSettings
 
 
 class ModelDescription:
@@ -18,6 +18,7 @@ class ModelDescription:
         settings: thresholds of `segment`, those of the first model; replace them to change what it keeps.
         model_settings: of the first model.
         other_settings: of the other models of an ensemble.
+        magnification: how the size is found at which an image is shown.
         tta: the views in which each model sees an image, whose findings are averaged; one view at first.
         tiles: how an image that is larger than a field of view is parted.
     """
@@ -29,17 +30,23 @@ class ModelDescription:
         self.other_settings = [config.model for config in configs[1:]]
         self.classes = self.model_settings.classes
         self.settings: PostprocessSettings = configs[0].postprocess
-        self.tta, self.tiles = TtaSettings(), TileSettings()
+        self.magnification, self.tta, self.tiles = MagnificationSettings(), TtaSettings(), TileSettings()
 
     @property
     def about(self) -> dict[str, dict[str, Any]]:
-        """Settings of the network, of views and tiles, and the thresholds, as JSON takes them."""
-        settings = {"model": self.model_settings, "tta": self.tta, "tiles": self.tiles, "postprocess": self.settings}
+        """Settings of the network, of magnification, views and tiles, and the thresholds, as JSON takes them."""
+        settings = {
+            "model": self.model_settings,
+            "magnification": self.magnification,
+            "tta": self.tta,
+            "tiles": self.tiles,
+            "postprocess": self.settings,
+        }
         return {name: given.model_dump(mode="json") for name, given in settings.items()}
 
     def configure(self, settings: PredictSettings) -> None:
         """Take views, and how to detect: what `settings.detect` says other than the first model's settings holds for all models."""
-        self.tta, self.tiles = settings.tta, settings.tiles
+        self.magnification, self.tta, self.tiles = settings.magnification, settings.tta, settings.tiles
         own = self.model_settings.detect
         changed = {name: value for name, value in settings.detect if value != getattr(own, name)}
 

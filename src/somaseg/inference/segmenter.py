@@ -1,6 +1,7 @@
 """`Segmenter`: a model, or an ensemble, with its views and thresholds."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from somaseg.inference.description import ModelDescription
 from somaseg.inference.detect import detect
 from somaseg.inference.ensemble import Ensemble
 from somaseg.inference.precision import bf16_is_fast
-from somaseg.inference.views import make_views
+from somaseg.inference.views import make_views, shown_at
 from somaseg.instances import Instances, Prediction
 from somaseg.models.cascade import Detector
 from somaseg.postprocessing.steps import postprocess
@@ -40,30 +41,37 @@ class Segmenter(ModelDescription):
         self._models = [checkpoint.model.to(self.device) for checkpoint in checkpoints]
         self._detector()  # an ensemble refuses models that do not fit each other
 
-    def predict(self, image: NDArray[Any]) -> Prediction:
-        """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float (see `somaseg.images.normalize`); a large one in tiles."""
-        return predict_tiled(self._predict_whole, image, self.tiles)
+    def predict(self, image: NDArray[Any], zoom: float = 1.0) -> Prediction:
+        """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float (see `somaseg.images.normalize`); a large one in tiles.
 
-    def _predict_whole(self, image: NDArray[Any]) -> Prediction:
+        Args:
+            image: the image.
+            zoom: how many times larger the network is shown the image than at the weights' own scale. Weights that see every image at
+                one size (`detect.shortest_edge`) are shown wider or narrower tiles.
+        """
+        found = predict_tiled(lambda part: self._predict_whole(part, zoom), image, self.tiles, zoom)
+        return replace(found, zoom=zoom)
+
+    def _predict_whole(self, image: NDArray[Any], zoom: float = 1.0) -> Prediction:
         if not image.size:
             height, width = to_grey(image).shape
             none = np.zeros(0, np.float32)
             return Prediction(
                 (height, width), none.reshape(0, 4), none, none.astype(np.int64), np.zeros((0, 28, 28), np.float16), self.classes
             )
-        return detect(self._detector(), [image], self.bf16, self.device)[0]
+        return detect(self._detector(zoom), [image], self.bf16, self.device)[0]
 
-    def _detector(self) -> Detector[NDArray[Any]]:
+    def _detector(self, zoom: float = 1.0) -> Detector[NDArray[Any]]:
         """The first view of each model, which propose boxes, then the other views."""
         settings = [self.model_settings, *self.other_settings]
-        views = [make_views(model, own, self.tta) for model, own in zip(self._models, settings, strict=True)]
+        views = [make_views(model, shown_at(own, zoom), self.tta) for model, own in zip(self._models, settings, strict=True)]
         # The proposals of the other views find nothing more than those of the first (docs/benchmarks.md).
         members = [of_model[0] for of_model in views] + [view for of_model in views for view in of_model[1:]]
         return members[0] if len(members) == 1 else Ensemble(members, proposers=len(self._models))
 
-    def segment(self, image: NDArray[Any]) -> Instances:
-        """The cells of an image (H, W) or (H, W, C), best first."""
-        return postprocess(self.predict(image), self.settings)
+    def segment(self, image: NDArray[Any], zoom: float = 1.0) -> Instances:
+        """The cells of an image (H, W) or (H, W, C), best first; see `predict` for `zoom`."""
+        return postprocess(self.predict(image, zoom), self.settings)
 
 
 def load(weights: str | Path | Sequence[str | Path] = "default", device: str | None = None) -> Segmenter:

@@ -12,8 +12,8 @@ from somaseg.masks.pairs import greedy, mask_pairs, meeting_boxes, shared_pixels
 from somaseg.postprocessing.soft_masks import interpolate, to_pixels
 from somaseg.tiling.tiles import Tile
 
-NEAR = 2.0  # px from an inner edge of its tile up to which a box may be cut off there
-MARGIN = 8  # px beyond its core in which a tile keeps cells too: another tile may see a cell's centre a little elsewhere
+NEAR = 2.0  # px at the weights' scale from an inner edge of its tile up to which a box may be cut off there
+MARGIN = 8  # such px beyond its core in which a tile keeps cells too: another tile may see a cell's centre a little elsewhere
 SAME = 0.5  # IoU above which what two tiles see is one cell; of their masks where both can see them
 PIXEL = 0.5  # probability from which a pixel belongs to a mask when masks are compared
 
@@ -39,7 +39,7 @@ class _Seen:
     crops: list[Mask]
 
 
-def join(predictions: Sequence[Prediction], tiles: Sequence[Tile], size: Size) -> Prediction:
+def join(predictions: Sequence[Prediction], tiles: Sequence[Tile], size: Size, zoom: float = 1.0) -> Prediction:
     """The prediction of an image from those of its tiles.
 
     Each tile keeps the cells whose centres lie in its core. One of them that an edge of the tile cuts off is replaced by what a
@@ -50,10 +50,11 @@ def join(predictions: Sequence[Prediction], tiles: Sequence[Tile], size: Size) -
         predictions: one a tile, in pixels of the tile.
         tiles: where they lie.
         size: (height, width) of the image.
+        zoom: how many times larger than at the weights' own scale the network was shown the tiles.
     """
-    seen = _gathered(predictions, tiles, size)
+    seen = _gathered(predictions, tiles, size, zoom)
     boxes, grids, whole = seen.found.boxes.copy(), seen.found.mask_probs.copy(), ~seen.cut
-    partners = _partners(seen, tiles)
+    partners = _partners(seen, tiles, zoom)
     for i in np.flatnonzero(seen.owned & seen.cut).tolist():
         pieces = _pieces(i, partners)
         complete = next((j for j in pieces if not seen.cut[j]), None)
@@ -66,7 +67,7 @@ def join(predictions: Sequence[Prediction], tiles: Sequence[Tile], size: Size) -
     return joined[_once(joined, seen.tile[kept], whole[kept])]
 
 
-def _gathered(predictions: Sequence[Prediction], tiles: Sequence[Tile], size: Size) -> _Seen:
+def _gathered(predictions: Sequence[Prediction], tiles: Sequence[Tile], size: Size, zoom: float) -> _Seen:
     boxes = np.concatenate([p.boxes + np.array([*t.box[:2], *t.box[:2]], np.float32) for p, t in zip(predictions, tiles, strict=True)])
     number = np.repeat(np.arange(len(tiles)), [len(p) for p in predictions])
     scores, labels, grids = (np.concatenate([getattr(p, name) for p in predictions]) for name in ("scores", "labels", "mask_probs"))
@@ -75,17 +76,17 @@ def _gathered(predictions: Sequence[Prediction], tiles: Sequence[Tile], size: Si
     number = number[order]
     edges, cores = (np.array([getattr(t, name) for t in tiles], np.float64)[number] for name in ("box", "core"))
     inner = edges != np.array([0, 0, size[1], size[0]])
-    cut = np.asarray((inner & (np.abs(found.boxes - edges) <= NEAR)).any(axis=1))
+    cut = np.asarray((inner & (np.abs(found.boxes - edges) <= NEAR / zoom)).any(axis=1))
     centre = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
-    owned = np.asarray(((centre >= cores[:, :2] - MARGIN) & (centre < cores[:, 2:] + MARGIN)).all(axis=1))
+    owned = np.asarray(((centre >= cores[:, :2] - MARGIN / zoom) & (centre < cores[:, 2:] + MARGIN / zoom)).all(axis=1))
     tight, crops, _ = to_pixels(found.boxes, found.mask_probs, np.full(len(found), PIXEL), size)
     return _Seen(found, number, cut, owned, tight, crops)
 
 
-def _partners(seen: _Seen, tiles: Sequence[Tile]) -> dict[int, list[int]]:
+def _partners(seen: _Seen, tiles: Sequence[Tile], zoom: float) -> dict[int, list[int]]:
     """For each kept cell that may be cut off what other tiles saw of it: at most one a tile, the most alike first."""
     cut = seen.owned & seen.cut
-    near = np.flatnonzero(_is_shared(seen, tiles))
+    near = np.flatnonzero(_is_shared(seen, tiles, zoom))
     first, second = meeting_boxes(seen.boxes[near])
     first, second = near[first], near[second]
     across = (seen.tile[first] != seen.tile[second]) & (cut[first] | cut[second])
@@ -108,12 +109,12 @@ def _pieces(one: int, partners: Mapping[int, Sequence[int]]) -> list[int]:
     return pieces
 
 
-def _is_shared(seen: _Seen, tiles: Sequence[Tile]) -> NDArray[np.bool_]:
+def _is_shared(seen: _Seen, tiles: Sequence[Tile], zoom: float) -> NDArray[np.bool_]:
     """Whether a cell reaches to where other tiles see it too: they reach into a core as far as its own tile reaches beyond it."""
     boxes, cores = (np.array([getattr(tile, name) for tile in tiles])[seen.tile] for name in ("box", "core"))
     alone = 2 * cores - boxes
     inner = cores != boxes
-    before, behind = seen.boxes[:, :2] <= alone[:, :2] + NEAR, seen.boxes[:, 2:] >= alone[:, 2:] - NEAR
+    before, behind = seen.boxes[:, :2] <= alone[:, :2] + NEAR / zoom, seen.boxes[:, 2:] >= alone[:, 2:] - NEAR / zoom
     return np.asarray((inner & np.concatenate([before, behind], axis=1)).any(axis=1))
 
 
