@@ -132,7 +132,7 @@ def _wanted_diameters(settings: MagnificationSettings, known: TrainedSize) -> li
             groups[-1].append(size)
         else:
             groups.append([size])
-    return [float(np.exp(np.mean(np.log(group)))) for group in groups]
+    return [group[0] if len(group) == 1 else float(np.exp(np.mean(np.log(group)))) for group in groups]
 
 
 def _weights_pixel_size(settings: MagnificationSettings, known: TrainedSize) -> float | None:
