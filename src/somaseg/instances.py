@@ -1,7 +1,7 @@
 """The two records that cross every command, `Prediction` (raw) and `Instances` (final); `Predictor`, which gives the first, of `Pixels`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -236,6 +236,8 @@ class Prediction:
         labels: int64 (N,), indices into `classes`.
         mask_probs: float16 (N, S, S), the probability inside the box, on a grid of S x S cells of the box (S is 28).
         classes: class names.
+        zoom: how many times larger the network was shown the image than the weights would have it; sizes in pixels that go with the
+            weights, such as a least area, are those of the image times this.
     """
 
     size: mk.Size
@@ -244,6 +246,7 @@ class Prediction:
     labels: NDArray[np.int64]
     mask_probs: NDArray[np.float16]
     classes: tuple[str, ...] = field(default=())
+    zoom: float = 1.0
 
     def __post_init__(self) -> None:
         n = len(self.boxes)
@@ -258,7 +261,8 @@ class Prediction:
 
     def __getitem__(self, index: NDArray[Any] | slice) -> "Prediction":
         """The chosen detections: a slice, integers, or N booleans."""
-        return Prediction(self.size, self.boxes[index], self.scores[index], self.labels[index], self.mask_probs[index], self.classes)
+        chosen = {name: getattr(self, name)[index] for name in ("boxes", "scores", "labels", "mask_probs")}
+        return replace(self, **chosen)
 
 
 class KeptTiles(Protocol):
@@ -318,10 +322,16 @@ class Predictor(Protocol):
 
     @property
     def about(self) -> dict[str, dict[str, Any]]:
-        """Settings of the network (`model`), of views (`tta`) and tiles (`tiles`), and the thresholds of the weights (`postprocess`)."""
+        """Settings of the network (`model`), `magnification`, views (`tta`) and `tiles`, and the weights' thresholds (`postprocess`)."""
 
-    def predict(self, image: Pixels, kept: KeptTiles | None = None) -> Prediction:
-        """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float, in pixels of it; what its tiles find is kept."""
+    def predict(self, image: Pixels, zoom: float = 1.0, kept: KeptTiles | None = None) -> Prediction:
+        """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float, in pixels of it.
 
-    def fill_tiles(self, image: Pixels, kept: KeptTiles, part: int, parts: int) -> int:
+        Args:
+            image: the image.
+            zoom: how many times larger the network is shown the image than at the weights' own scale.
+            kept: where what the tiles of a large image find is kept.
+        """
+
+    def fill_tiles(self, image: Pixels, zoom: float, kept: KeptTiles, part: int, parts: int) -> int:
         """See every `parts`-th tile from number `part` on, and keep what it finds; the number of tiles, of one none is kept."""

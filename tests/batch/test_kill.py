@@ -21,9 +21,9 @@ from blobs import SETTINGS, BlobSegmenter
 from somaseg.batch.segment import predict_folder, segment_folder
 
 class Slow(BlobSegmenter):
-    def predict(self, image, kept=None):
+    def predict(self, image, zoom=1.0, kept=None):
         time.sleep(0.01)
-        return super().predict(image, kept)
+        return super().predict(image, zoom, kept)
 
 images, out = map(Path, sys.argv[2:])
 print("begun", flush=True)

@@ -62,10 +62,10 @@ def test_the_progress_bar_shows_the_rate(images, out):
 @pytest.mark.parametrize("error", [KeyError("x"), AssertionError(), ZeroDivisionError("x"), RecursionError("deep"), OSError(5, "disk")])
 def test_whatever_goes_wrong_with_one_file_the_others_go_on(images, out, error):
     class Odd(BlobSegmenter):
-        def predict(self, image, kept=None):
+        def predict(self, image, zoom=1.0, kept=None):
             if image.shape[0] == 30:
                 raise error
-            return super().predict(image, kept)
+            return super().predict(image, zoom, kept)
 
     iio.imwrite(images / "odd.png", blob_image(size=(30, 40)))
     summary = segment(images, out, Odd())
@@ -78,7 +78,7 @@ def test_whatever_goes_wrong_with_one_file_the_others_go_on(images, out, error):
 
 def test_weights_that_cannot_be_used_end_the_run(images, out):
     class Broken(BlobSegmenter):
-        def predict(self, image, kept=None):
+        def predict(self, image, zoom=1.0, kept=None):
             raise WeightsError("weights.safetensors: does not fit")
 
     with pytest.raises(WeightsError):

@@ -32,8 +32,8 @@ class OtherSegmenter(BlobSegmenter):
     def __init__(self) -> None:
         super().__init__(sha256="07he5")
 
-    def predict(self, image, kept=None):
-        found = super().predict(image, kept)[:-1]
+    def predict(self, image, zoom=1.0, kept=None):
+        found = super().predict(image, zoom, kept)[:-1]
         boxes = found.boxes + np.array([1, 0, 1, 0], np.float32)
         return Prediction(found.size, boxes, found.scores, found.labels, found.mask_probs, CLASSES)
 

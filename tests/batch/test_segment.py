@@ -142,10 +142,10 @@ def test_output_that_cannot_be_written_is_found_before_the_network_runs(images, 
 
 def test_two_runs_into_one_folder_are_told_apart(images, out):
     class Second(BlobSegmenter):
-        def predict(self, image, kept=None):
+        def predict(self, image, zoom=1.0, kept=None):
             with pytest.raises(OutputError, match="is in use by another run"):
                 segment(images, out)
-            return super().predict(image, kept)
+            return super().predict(image, zoom, kept)
 
     assert segment(images, out, Second()).failures == {}
 
@@ -245,8 +245,8 @@ def test_an_unknown_class_in_the_settings_is_refused_before_any_work(images, out
 
 def test_overlaps_survive_in_coco_and_are_counted_in_the_label_view(tmp_path, out):
     class Overlapping(BlobSegmenter):
-        def predict(self, image, kept=None):
-            found = super().predict(image, kept)
+        def predict(self, image, zoom=1.0, kept=None):
+            found = super().predict(image, zoom, kept)
             wider = found.boxes + np.array([0, 0, 3, 0], np.float32)
             return type(found)(found.size, wider, found.scores, found.labels, found.mask_probs, CLASSES)
 

@@ -32,8 +32,8 @@ def test_override_takes_a_list_of_steps():
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("postprocess.nms_iou", "expected KEY=VALUE with a key below tta, detect, tiles, postprocess, fuse"),
-        ("train.steps=5", "expected KEY=VALUE with a key below tta, detect, tiles, postprocess, fuse"),
+        ("postprocess.nms_iou", "expected KEY=VALUE with a key below magnification, tta, detect, tiles, postprocess, fuse"),
+        ("train.steps=5", "expected KEY=VALUE with a key below magnification, tta, detect, tiles, postprocess, fuse"),
         ("postprocess.nms_iou.cort=1", "expected KEY=VALUE"),
         ("postprocess.nms=0.1", "postprocess.nms: there is no such setting"),
         ("postprocess.nms_iou=2", "postprocess.nms_iou: Input should be less than or equal to 1, found 2"),
@@ -92,7 +92,11 @@ def test_update_names_the_file_of_a_fault(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("kind", "assignment", "names"),
     [
-        (SegmentSettings, "tile=1", "tile: there is no such setting, found 1: choose one of tta, detect, tiles, postprocess, fuse"),
+        (
+            SegmentSettings,
+            "tile=1",
+            "tile: there is no such setting, found 1: choose one of magnification, tta, detect, tiles, postprocess, fuse",
+        ),
         (SegmentSettings, "detect.scal=2", r"choose one of scale, shortest_edge, .*, max_detections"),
         (Config, "train.optimizer.momentum=0.9", "choose one of rate, weight_decay, .*, kind"),  # which AdamW has not, but SGD
         (Config, "train.schedule={kind: cosine, at: 1}", "choose one of kind, final$"),

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from somaseg.config import ModelSettings, PostprocessSettings, PredictSettings, TileSettings
-from somaseg.images.levels import Levels, levels_of
+from somaseg.images.levels import levels_of
 from somaseg.images.normalize import to_grey
 from somaseg.instances import KeptTiles, Prediction
-from somaseg.tiling.predict import fill_tiles, predict_tiled
+from somaseg.tiling.predict import Sight, fill_tiles, predict_tiled
 
 CLASSES = ("round", "long")
 SETTINGS = PostprocessSettings(min_area={"default": 4})
@@ -42,7 +42,7 @@ class BlobSegmenter:
     def configure(self, settings: PredictSettings) -> None:
         """Blobs are the same however they are looked at."""
 
-    def predict(self, image: NDArray[Any], kept: KeptTiles | None = None) -> Prediction:
+    def predict(self, image: NDArray[Any], zoom: float = 1.0, kept: KeptTiles | None = None) -> Prediction:
         self.calls += 1
         if self.calls == self.interrupt_at:
             raise KeyboardInterrupt
@@ -61,9 +61,10 @@ class BlobSegmenter:
             labels=(extent[:, 2] - extent[:, 0] > extent[:, 3] - extent[:, 1]).astype(np.int64),
             mask_probs=np.ones((count, 28, 28), np.float16),
             classes=CLASSES,
+            zoom=zoom,
         )
 
-    def fill_tiles(self, image: NDArray[Any], kept: KeptTiles, part: int, parts: int) -> int:
+    def fill_tiles(self, image: NDArray[Any], zoom: float, kept: KeptTiles, part: int, parts: int) -> int:
         """Blobs are seen at once."""
         return 1
 
@@ -73,14 +74,14 @@ class TiledBlobs(BlobSegmenter):
 
     tiles = TileSettings(whole=100, side=80, overlap=16, step=4)
 
-    def see(self, image: NDArray[Any], levels: Levels, fields: float) -> Prediction:
-        return BlobSegmenter.predict(self, image)
+    def see(self, image: NDArray[Any], sight: Sight) -> Prediction:
+        return BlobSegmenter.predict(self, image, sight.zoom)
 
-    def predict(self, image: NDArray[Any], kept: KeptTiles | None = None) -> Prediction:
-        return predict_tiled(self.see, image, levels_of(image), self.tiles, kept)
+    def predict(self, image: NDArray[Any], zoom: float = 1.0, kept: KeptTiles | None = None) -> Prediction:
+        return predict_tiled(self.see, image, Sight(levels_of(image), zoom), self.tiles, kept)
 
-    def fill_tiles(self, image: NDArray[Any], kept: KeptTiles, part: int, parts: int) -> int:
-        return fill_tiles(self.see, image, levels_of(image), self.tiles, kept, part, parts)
+    def fill_tiles(self, image: NDArray[Any], zoom: float, kept: KeptTiles, part: int, parts: int) -> int:
+        return fill_tiles(self.see, image, Sight(levels_of(image), zoom), self.tiles, kept, part, parts)
 
 
 def blob_image(*boxes: tuple[int, int, int, int], size: tuple[int, int] = (48, 64)) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ def test_one_model_has_the_hash_of_its_file_and_several_one_of_their_own():
     both = ModelDescription("a + b", [FIRST, OTHER], ["ab", "cd"], {"data": "x"})
     assert both.sha256 == hashlib.sha256(b"abcd").hexdigest()
     assert (both.classes, both.settings, both.provenance) == (FIRST.model.classes, FIRST.postprocess, {"data": "x"})
-    assert both.about.keys() == {"model", "tta", "tiles", "postprocess"}
+    assert both.about.keys() == {"model", "magnification", "tta", "tiles", "postprocess"}
     assert both.about["postprocess"]["min_area"] == {"default": 33}
 
 

@@ -79,11 +79,11 @@ def answer_once(predict):
     """`Segmenter.predict`, which asks the network once for each image, weights and views: pages show the same images again and again."""
     known = {}
 
-    def remembered(segmenter, image):
+    def remembered(segmenter, image, zoom=1.0):
         about = segmenter.about
-        key = (segmenter.sha256, str(about["model"]), str(about["tta"]), image.shape, image.tobytes())
+        key = (zoom, segmenter.sha256, str(about["model"]), str(about["tta"]), image.shape, image.tobytes())
         if key not in known:
-            known[key] = predict(segmenter, image)
+            known[key] = predict(segmenter, image, zoom)
         return known[key]
 
     return remembered

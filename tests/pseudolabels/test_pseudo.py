@@ -28,8 +28,8 @@ class Fainter(BlobSegmenter):
     def __init__(self) -> None:
         super().__init__(sha256="fa17")
 
-    def predict(self, image, kept=None):
-        found = super().predict(image, kept)
+    def predict(self, image, zoom=1.0, kept=None):
+        found = super().predict(image, zoom, kept)
         found.scores[1:] *= 0.25
         return found
 

@@ -8,12 +8,12 @@ from somaseg.config import PostprocessSettings, TileSettings
 from somaseg.images.levels import levels_of
 from somaseg.instances import Prediction
 from somaseg.postprocessing.steps import postprocess
-from somaseg.tiling.predict import FIELD, fill_tiles, predict_tiled
+from somaseg.tiling.predict import FIELD, Sight, fill_tiles, predict_tiled
 from somaseg.tiling.tiles import tiles
 
 SETTINGS = TileSettings(whole=100, side=80, overlap=16, step=4)
 SIZE = (290, 340)
-LEVELS = levels_of(blob_image((4, 4, 10, 14)))
+SIGHT = Sight(levels_of(blob_image((4, 4, 10, 14))))
 
 
 def boxes_of(prediction: Prediction) -> list[tuple[int, ...]]:
@@ -22,11 +22,11 @@ def boxes_of(prediction: Prediction) -> list[tuple[int, ...]]:
 
 
 def seen(predictor: BlobSegmenter):
-    return lambda image, levels, fields: predictor.predict(image)
+    return lambda image, sight: predictor.predict(image)
 
 
 def found(*cells: tuple[int, int, int, int], size=SIZE) -> list[tuple[int, ...]]:
-    return boxes_of(predict_tiled(seen(BlobSegmenter()), blob_image(*cells, size=size), LEVELS, SETTINGS))
+    return boxes_of(predict_tiled(seen(BlobSegmenter()), blob_image(*cells, size=size), SIGHT, SETTINGS))
 
 
 def centred(x: int, y: int, width: int, height: int) -> tuple[int, int, int, int]:
@@ -36,7 +36,7 @@ def centred(x: int, y: int, width: int, height: int) -> tuple[int, int, int, int
 def test_a_small_image_is_seen_once_and_whole():
     predictor = BlobSegmenter()
     image = blob_image((4, 4, 10, 14), size=(90, 100))
-    assert predict_tiled(seen(predictor), image, LEVELS, SETTINGS).boxes.tolist() == predictor.predict(image).boxes.tolist()
+    assert predict_tiled(seen(predictor), image, SIGHT, SETTINGS).boxes.tolist() == predictor.predict(image).boxes.tolist()
     assert predictor.calls == 2
 
 
@@ -80,32 +80,32 @@ def test_moving_the_image_changes_no_cell_away_from_its_border():
 
 def test_budgets_are_those_of_a_tile():
     class Capped(BlobSegmenter):
-        def predict(self, image, kept=None):
+        def predict(self, image, zoom=1.0, kept=None):
             return super().predict(image)[:5]
 
     cells = [centred(x, y, 6, 6) for x in range(20, 330, 30) for y in range(20, 280, 30)]
     predictor = Capped()
     image = blob_image(*cells, size=SIZE)
     assert len(predictor.predict(image)) == 5
-    assert len(predict_tiled(seen(predictor), image, LEVELS, SETTINGS)) > 50
+    assert len(predict_tiled(seen(predictor), image, SIGHT, SETTINGS)) > 50
 
 
 def test_caps_grow_with_the_area_of_a_tile():
     told = []
 
-    def predict(image, levels, fields):
-        told.append((image.shape, fields))
+    def predict(image, sight):
+        told.append((image.shape, sight.fields))
         return BlobSegmenter().predict(image)
 
-    predict_tiled(predict, np.zeros((1040, 1408), np.uint8), LEVELS, TileSettings())
+    predict_tiled(predict, np.zeros((1040, 1408), np.uint8), SIGHT, TileSettings())
     assert told == [((1040, 720), 1040 * 720 / FIELD), ((1040, 768), 1040 * 768 / FIELD)]
-    predict_tiled(predict, np.zeros((100, 700), np.uint8), LEVELS, TileSettings())
+    predict_tiled(predict, np.zeros((100, 700), np.uint8), SIGHT, TileSettings())
     assert told[2:] == [((100, 700), 1.0)]
 
 
 def test_warnings_of_tiles_are_told_once_with_the_number_of_tiles():
     with pytest.warns(UserWarning, match=r"^30 of 30 tiles: detections reached their cap of 9$") as caught:
-        predict_tiled(seen(BlobSegmenter(warn=True)), blob_image(size=SIZE), LEVELS, SETTINGS)
+        predict_tiled(seen(BlobSegmenter(warn=True)), blob_image(size=SIZE), SIGHT, SETTINGS)
     assert len(caught) == 1
 
 
@@ -120,10 +120,10 @@ class Kept(dict):
 def test_tiles_that_were_kept_are_not_seen_again():
     image, kept, predictor = blob_image((60, 60, 90, 90), (200, 200, 212, 220), size=SIZE), Kept(), BlobSegmenter(warn=True)
     with pytest.warns(UserWarning, match="30 of 30"):
-        whole = predict_tiled(seen(predictor), image, LEVELS, SETTINGS, kept)
+        whole = predict_tiled(seen(predictor), image, SIGHT, SETTINGS, kept)
     del kept[next(iter(kept))]
     with pytest.warns(UserWarning, match="30 of 30"):
-        again = predict_tiled(seen(predictor), image, LEVELS, SETTINGS, kept)
+        again = predict_tiled(seen(predictor), image, SIGHT, SETTINGS, kept)
     assert predictor.calls == 31
     assert again.boxes.tolist() == whole.boxes.tolist()
 
@@ -131,11 +131,11 @@ def test_tiles_that_were_kept_are_not_seen_again():
 def test_workers_share_the_tiles_and_leave_small_images():
     image, kept, predictor = blob_image((60, 60, 90, 90), size=SIZE), Kept(), BlobSegmenter()
     for part in range(3):
-        assert fill_tiles(seen(predictor), image, LEVELS, SETTINGS, kept, part, 3) == 30
+        assert fill_tiles(seen(predictor), image, SIGHT, SETTINGS, kept, part, 3) == 30
     assert predictor.calls == len(kept) == 30
-    assert predict_tiled(seen(predictor), image, LEVELS, SETTINGS, kept).boxes.tolist() == [[60, 60, 90, 90]]
+    assert predict_tiled(seen(predictor), image, SIGHT, SETTINGS, kept).boxes.tolist() == [[60, 60, 90, 90]]
     assert predictor.calls == 30
-    assert fill_tiles(seen(predictor), blob_image(), LEVELS, SETTINGS, kept, 0, 2) == 1
+    assert fill_tiles(seen(predictor), blob_image(), SIGHT, SETTINGS, kept, 0, 2) == 1
     assert predictor.calls == len(kept) == 30
 
 

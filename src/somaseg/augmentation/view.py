@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from somaseg.augmentation.scene import Scene
+from somaseg.augmentation.scene import Image, Scene
 from somaseg.config import AugmentSettings, EdgeSettings, ZoomSettings
 from somaseg.images.resize import size_by_edge
 from somaseg.masks import crops as mk
 
 MIN_AREA = 16  # pixels of the network's input; less of a cell says nothing about its outline
+SHRINKS = 1.35  # times from which on a view that shrinks an image needs it smoothed first, as inference does
+TAPS = 3.0  # deviations that the smoothing reaches
 QUARTER = np.array([[0.0, -1.0], [1.0, 0.0]])
 Pair = NDArray[np.float64]
 
@@ -31,8 +33,8 @@ class CropView:
     size: mk.Size
 
     def window(self) -> tuple[int, int, int, int]:
-        """The box of the image that the crop can see, as x0 y0 x1 y1, one pixel wider for interpolation."""
-        reach = np.abs(self.turn) @ (np.array(self.size) / 2)
+        """The box of the image that the crop can see, as x0 y0 x1 y1, one pixel wider for interpolation, and more for smoothing."""
+        reach = np.abs(self.turn) @ (np.array(self.size) / 2) + round(TAPS * _smoothing(self.turn))
         low, high = np.floor(self.centre - reach - 1).astype(int), np.ceil(self.centre + reach + 1).astype(int)
         return int(low[1]), int(low[0]), int(high[1]), int(high[0])
 
@@ -96,7 +98,7 @@ def look(scene: Scene, offset: tuple[int, int], view: CropView) -> Scene:
     middle = size / 2
     # Pixel i has its centre at i + .5, in the crop as in the image.
     start = view.centre - shift + view.turn @ (0.5 - middle) - 0.5
-    image = ndimage.affine_transform(scene.image, view.turn, start, view.size, order=1, output=np.float32, cval=scene.mean)
+    image = ndimage.affine_transform(_smoothed(scene, view.turn), view.turn, start, view.size, order=1, output=np.float32, cval=scene.mean)
     back = np.linalg.inv(view.turn)
     scale = abs(np.linalg.det(back))
     boxes, masks, labels = [], [], []
@@ -125,3 +127,18 @@ def look(scene: Scene, offset: tuple[int, int], view: CropView) -> Scene:
         masks=tuple(masks),
         labels=np.array(labels, np.int64),
     )
+
+
+def _smoothing(turn: NDArray[np.float64]) -> float:
+    """Deviation in pixels of the Gaussian that an image is smoothed with before a view shrinks it; 0 where that is not, or little."""
+    shrinks = float(np.sqrt(abs(np.linalg.det(turn))))
+    return 0.4 * float(np.sqrt(shrinks**2 - 1)) if shrinks > SHRINKS else 0.0
+
+
+def _smoothed(scene: Scene, turn: NDArray[np.float64]) -> Image:
+    """The image, without what a view cannot show that shrinks it."""
+    deviation = _smoothing(turn)
+    if not deviation:
+        return scene.image
+    image = scene.image.astype(np.float32)
+    return np.asarray(ndimage.gaussian_filter(image, deviation, mode="constant", cval=scene.mean, truncate=TAPS))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -17,9 +17,11 @@ from somaseg.batch.loop import ImageDone, go_through
 from somaseg.batch.names import Names
 from somaseg.batch.prediction_file import Origin, SavedPrediction
 from somaseg.batch.prediction_folder import TileFolder
+from somaseg.config import MagnificationSettings, TrainedSize
 from somaseg.errors import InputError
 from somaseg.images.read import Frame, image_sha256, image_stem, read_frames
 from somaseg.instances import Pixels, Predictor
+from somaseg.magnification.choose import choose_magnification, predict_magnified
 from somaseg.parallel.run import run_tasks
 from somaseg.parallel.task import Task
 
@@ -86,9 +88,18 @@ class Images:
             if self.folder.is_done(name, [origin]) or not frame.array.size:
                 continue
             kept = TileFolder(self.folder.out, name, origin.model_copy(update={"page": frame.page}))
-            tiles = self.predictor.fill_tiles(frame.picture, kept, part, parts)
+            with warnings.catch_warnings(action="ignore", category=UserWarning):  # whoever joins the tiles tells of them
+                shown, _ = choose_magnification(self.predictor, frame.picture, *self.sizes, frame.pixel_size)
+                tiles = self.predictor.fill_tiles(frame.picture, shown.zoom, kept, part, parts)
             if tiles == 1 and number % parts == part:
                 self._make(name, frame, origin, time.perf_counter())
+
+    @property
+    def sizes(self) -> tuple[MagnificationSettings, TrainedSize]:
+        """How the size of an image is to be found, and what the weights know of sizes."""
+        about = self.predictor.about
+        asked, known = about.get("magnification", {}), about["model"].get("trained_at", {})
+        return MagnificationSettings.model_validate(asked), TrainedSize.model_validate(known)
 
     def _make(self, name: str, frame: Frame, origin: Origin, begin: float) -> None:
         if not frame.array.size:
@@ -96,9 +107,10 @@ class Images:
         kept = TileFolder(self.folder.out, name, origin.model_copy(update={"page": frame.page}))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            prediction = self.predictor.predict(frame.picture, kept)
+            prediction, shown = predict_magnified(self.predictor, frame.picture, *self.sizes, frame.pixel_size, kept)
         told_by = dict.fromkeys((*frame.warnings, *(str(w.message) for w in caught)))  # each once
-        told = {"page": frame.page, "pixel_size": frame.pixel_size, "warnings": tuple(told_by)}
+        told: dict[str, Any] = {"page": frame.page, "pixel_size": frame.pixel_size, "warnings": tuple(told_by)}
+        told |= {"zoom": shown.zoom, "zoom_from": shown.source}
         self.folder.add(name, [SavedPrediction(prediction, origin.model_copy(update=told))], frame.picture, begin)
         kept.remove()
 
@@ -112,6 +124,7 @@ class Images:
             weights_sha256=predictor.sha256,
             somaseg=version("somaseg"),
             model=about["model"],
+            magnification=about.get("magnification", {}),
             tta=about["tta"],
             tiles=about.get("tiles", {}),
             postprocess=about["postprocess"],

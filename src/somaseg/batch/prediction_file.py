@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from somaseg.errors import InputError
 from somaseg.files import write_whole
@@ -61,6 +61,9 @@ class Origin(BaseModel):
         weights: name of the weights.
         weights_sha256: of the weights' file.
         model: settings of the network.
+        magnification: how the size was to be found at which the image was shown.
+        zoom: how many times larger it was shown than the weights would have it, `Prediction.zoom`.
+        zoom_from: where that came from, see `somaseg.magnification.choose.Source`.
         tta: settings of the views.
         tiles: settings of the tiles of large images.
         postprocess: the thresholds that come with the weights.
@@ -80,6 +83,9 @@ class Origin(BaseModel):
     weights: str
     weights_sha256: str
     model: dict[str, Any]
+    magnification: dict[str, Any] = {}
+    zoom: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    zoom_from: str = ""
     tta: dict[str, Any]
     tiles: dict[str, Any] = {}
     postprocess: dict[str, Any]
@@ -96,6 +102,7 @@ class Origin(BaseModel):
     def key(self) -> dict[str, Any]:
         """All that a prediction depends on: equal keys, equal predictions."""
         network = {"weights": self.weights_sha256, "tta": self.tta, "detect": self.detect, "tiles": self.tiles}
+        network["magnification"] = self.magnification
         return {"image": self.sha256, "channel": self.channel, **network, "somaseg": self.somaseg}
 
 
@@ -110,7 +117,7 @@ class SavedPrediction:
 def save_prediction(path: Path, saved: SavedPrediction) -> None:
     """Write a prediction to a file that appears whole or not at all."""
     arrays = {name: np.asarray(getattr(saved.prediction, name), dtype) for name, (dtype, _) in FIELDS.items()}
-    origin = np.frombuffer(saved.origin.model_dump_json().encode(), np.uint8)
+    origin = np.frombuffer(saved.origin.model_copy(update={"zoom": saved.prediction.zoom}).model_dump_json().encode(), np.uint8)
     buffer = io.BytesIO()
     np.savez(buffer, format=np.int64(FORMAT), origin=origin, **arrays)  # type: ignore[arg-type]
     write_whole(path, buffer.getvalue())
@@ -146,6 +153,7 @@ def load_prediction(path: str | Path) -> SavedPrediction:
             labels=arrays["labels"],
             mask_probs=arrays["mask_probs"],
             classes=origin.classes,
+            zoom=origin.zoom,
         ),
         origin,
     )

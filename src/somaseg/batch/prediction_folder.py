@@ -63,7 +63,9 @@ class PredictionFolder:
             seconds=round(time.perf_counter() - begin, 3),
             more={
                 "left_out": gone_through.left_out,
-                "by_image": {name: origin.model_dump(include={"file", "page", "seconds"}) for name, origin in origins.items()},
+                "by_image": {
+                    name: origin.model_dump(include={"file", "page", "zoom", "zoom_from", "seconds"}) for name, origin in origins.items()
+                },
             },
         )
         write_whole(self.out / "run.json", manifest.json())

@@ -97,6 +97,7 @@ class ResultFolder:
             saved = entry.export(result).save(self._file(form, name))
             lost[form], written[form] = saved.pixels_lost, saved.size
         info = {"made_from": self._result_key(origins), "seconds": seconds, "steps": steps, "warnings": warnings}
+        info |= {"zoom": first.zoom, "zoom_from": first.zoom_from}
         info |= {"source": str(Path(first.file).resolve()), "label_pixels_lost": lost.get("labels", 0), "bytes": written}
         FORMATS[RECORD].export(replace(result, info=info)).save(self._file(RECORD, name))
 
@@ -127,7 +128,7 @@ class ResultFolder:
             by_image[done.name] = {**document["info"], "file": str(path.resolve())}
             cells.update(a["category_id"] for a in document["annotations"])
             steps.update(document["info"]["steps"])
-        told = ("file", "seconds", "steps", "label_pixels_lost")
+        told = ("file", "zoom", "zoom_from", "seconds", "steps", "label_pixels_lost")
         manifest = Manifest(
             settings={**self.method.settings, "overlay": "overlays" in self.formats},
             models=models,

@@ -60,7 +60,8 @@ class SavedRuns:
         """
         first = self.models[0]
         try:
-            own = kind.model_validate({"tta": first.tta, "detect": first.detect, "tiles": first.tiles, "postprocess": first.postprocess})
+            seen = {"magnification": first.magnification, "tta": first.tta, "detect": first.detect, "tiles": first.tiles}
+            own = kind.model_validate({**seen, "postprocess": first.postprocess})
         except ValidationError as error:
             fault = error.errors()[0]
             field = ".".join(map(str, ("origin", *fault["loc"])))

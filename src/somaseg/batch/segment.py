@@ -17,6 +17,7 @@ from somaseg.files import only_run
 from somaseg.fusion.methods import single
 from somaseg.images.find import Found
 from somaseg.instances import Predictor
+from somaseg.magnification.choose import check_magnification
 
 
 def segment_folder(
@@ -31,6 +32,9 @@ def segment_folder(
     ray: str | None = None,
 ) -> RunSummary:
     """Segment images and write the results of each as soon as it is done.
+
+    Each image is shown to the network at the size that the predictor's settings of `magnification` ask for; what that is may depend
+    on the file and on the image.
 
     An image that was done before with the same content, settings, weights and version of somaseg is skipped. One that cannot
     be read or segmented is reported in the summary and in `run.json`, and the others go on.
@@ -47,7 +51,8 @@ def segment_folder(
         ray: "local" spreads files, and tiles of large files, over the processors of this machine, "auto" or an address over a Ray cluster.
 
     Raises:
-        InputError: when there is no image, the settings name an unknown class, or `kaggle` is given and two images have one name.
+        InputError: when there is no image, the settings name an unknown class, a given size does not go with the weights, or `kaggle`
+            is given and two images have one name.
         OutputError: when results cannot be written, or another run writes into `out`.
     """
     begin = time.perf_counter()
@@ -56,9 +61,11 @@ def segment_folder(
     if kaggle is not None:
         check_submission(kaggle, found.files)
     results = ResultFolder(out, method, formats)
+    images = Images(results, predictor, channel)
+    check_magnification(*images.sizes)
     with only_run(out):
         results.prepare(found.files)
-        gone_through = _go_through(found, Images(results, predictor, channel), ray, console)
+        gone_through = _go_through(found, images, ray, console)
         models = {"weights": {"name": predictor.name, "sha256": predictor.sha256}, "tta": predictor.about["tta"]}
         return results.finish(gone_through, predictor.classes, models, kaggle, begin)
 
@@ -85,15 +92,17 @@ def predict_folder(
         ray: "local" spreads files, and tiles of large files, over the processors of this machine, "auto" or an address over a Ray cluster.
 
     Raises:
-        InputError: when there is no image.
+        InputError: when there is no image, or a given size does not go with the weights.
         OutputError: when results cannot be written, or another run writes into `out`.
     """
     begin = time.perf_counter()
     found = images_outside(paths, out)
     folder = PredictionFolder(out)
+    images = Images(folder, predictor, channel)
+    check_magnification(*images.sizes)
     with only_run(out):
         folder.names.tell_apart(found.files)
-        gone_through = _go_through(found, Images(folder, predictor, channel), ray, console)
+        gone_through = _go_through(found, images, ray, console)
         models = {"weights": {"name": predictor.name, "sha256": predictor.sha256}}
         return folder.finish(gone_through, predictor.about, models, begin)
 

@@ -1,5 +1,6 @@
 """What a batch run did, for people."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ class RunSummary:
         warnings: what to look at, by image.
         seconds: of the whole run.
         left_out: why what looked like an image was none of the run, by file or folder.
+        zooms: how many times larger the network was shown each image, and where that came from, by image.
     """
 
     out: Path
@@ -32,12 +34,14 @@ class RunSummary:
     warnings: Mapping[str, list[str]]
     seconds: float
     left_out: Mapping[str, str] = field(default_factory=dict)
+    zooms: Mapping[str, tuple[float, str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, manifest: Manifest, out: Path) -> "RunSummary":
         """The summary of a run that left `manifest` in the folder `out`."""
         m = manifest
-        return cls(out, m.images, m.skipped or 0, m.cells, m.failures, m.warnings, m.seconds, m.more.get("left_out", {}))
+        zooms = {name: (told["zoom"], told["zoom_from"]) for name, told in m.more.get("by_image", {}).items() if told.get("zoom_from")}
+        return cls(out, m.images, m.skipped or 0, m.cells, m.failures, m.warnings, m.seconds, m.more.get("left_out", {}), zooms)
 
     def text(self) -> str:
         """The same for people, a line a fact."""
@@ -46,6 +50,10 @@ class RunSummary:
         if len(self.left_out) > SHOWN:
             lines.append(f"left out: {len(self.left_out) - SHOWN} more, see run.json")
         lines += [f"failed: {reason}" for reason in self.failures.values()]
+        counted_zooms = Counter(f"{zoom:.3g} of its size ({source})" for zoom, source in self.zooms.values())
+        lines += [f"magnification: {counted(count, 'image')} shown at {text}" for text, count in counted_zooms.most_common(SHOWN)]
+        if len(counted_zooms) > SHOWN:
+            lines.append(f"magnification: {len(counted_zooms) - SHOWN} other sizes, see run.json")
         before = f", {self.skipped} of them unchanged since an earlier run" if self.skipped else ""
         counts = ""
         if self.cells is not None:

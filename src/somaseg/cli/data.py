@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from somaseg.cli.app import console, say, wrote
+from somaseg.cli.app import console, note, say, wrote
 
 data_app = typer.Typer(no_args_is_help=True, help="Check, split and convert annotated images.")
 
@@ -25,8 +25,11 @@ def data_check(
     images: Annotated[Path | None, typer.Option(help="Folder of the images, where it is not beside the annotations.")] = None,
     fix: Annotated[Path | None, typer.Option(help="Write a repaired copy: a .json file, or a folder for annotations.json.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write everything found to this JSON file.")] = None,
+    weights: Annotated[str, typer.Option(help="Weights whose cells the annotated ones are compared with in size.")] = "default",
 ) -> None:
     """Report duplicates, empty, broken and overlapping masks, areas, and unreadable images; exit code 1 when there are problems."""
+    from somaseg.checkpoints.header import read_header
+    from somaseg.checkpoints.names import weights_path
     from somaseg.data import report as report
     from somaseg.data.check import check
     from somaseg.data.repair import left_out, repair, repaired_file, write_repaired
@@ -38,6 +41,8 @@ def data_check(
     result = check(path, images, progress=console.is_terminal)
     repaired, changes = repair(result.samples, result.problems) if fix is not None else ([], [])
     console.print(report.class_table(result))
+    if compared := report.sizes_beside(result, read_header(weights_path(weights)).config.model.trained_at):
+        note(compared)
     if result.problems:
         console.print(report.image_table(result), report.problem_table(result))
         for line in report.problem_lines(result):

@@ -1,5 +1,6 @@
 """Arguments and options that several commands share."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +41,37 @@ Ray = Annotated[
     str | None,
     typer.Option(metavar="local|ADDRESS", help="Spread images, and tiles of large ones, over processes with Ray (the extra `ray`)."),
 ]
+
+
+PixelSize = Annotated[
+    float | None,
+    typer.Option("--pixel-size", metavar="UM", help="Edge of a pixel in µm, if the file does not tell it or is wrong."),
+]
+
+
+CellDiameter = Annotated[
+    float | None,
+    typer.Option("--cell-diameter", metavar="PX", help="Median diameter of the cells in pixels; they are shown as large as in training."),
+]
+
+
+class Estimate(StrEnum):
+    """Whether the magnification is found out where no option tells it."""
+
+    AUTO = "auto"
+    OFF = "off"
+
+
+Magnification = Annotated[
+    Estimate | None,
+    typer.Option("--magnification", help="auto: from the file, or estimated from the image; off: images are shown as they are."),
+]
+
+
+def magnified(pixel_size: float | None, cell_diameter: float | None, estimate: Estimate | None) -> list[str]:
+    """What these options are as assignments; those that are not given are none."""
+    given = {"pixel_size": pixel_size, "cell_diameter": cell_diameter, "estimate": None if estimate is None else f"'{estimate.value}'"}
+    return [f"magnification.{name}={value}" for name, value in given.items() if value is not None]
 
 
 Submission = Annotated[Path | None, typer.Option(help="Also write a Kaggle submission (CSV) here.")]

@@ -9,15 +9,19 @@ from somaseg.cli.app import app, console, finish
 from somaseg.cli.options import (
     DEFAULT_WEIGHTS,
     Assignments,
+    CellDiameter,
     Channel,
     Images,
+    Magnification,
     Out,
     Overlay,
+    PixelSize,
     Ray,
     SettingsFile,
     Submission,
     Weights,
     formats,
+    magnified,
 )
 
 
@@ -30,6 +34,9 @@ def segment(
     overlay: Overlay = True,
     channel: Channel = None,
     ray: Ray = None,
+    pixel_size: PixelSize = None,
+    cell_diameter: CellDiameter = None,
+    magnification: Magnification = None,
     settings_file: SettingsFile = None,
     assignments: Assignments = None,
 ) -> None:
@@ -40,7 +47,8 @@ def segment(
 
     segmenter = DeferredSegmenter(weights)
     own = SegmentSettings(detect=segmenter.model_settings.detect, postprocess=segmenter.settings)
-    settings = override(update(own, settings_file), assignments or [])
+    given = magnified(pixel_size, cell_diameter, magnification)
+    settings = override(update(own, settings_file), [*(assignments or []), *given])
     segmenter.configure(settings)
     finish(segment_folder(paths, out, segmenter, settings.postprocess, kaggle, formats(overlay), console, channel, ray))
 
@@ -52,6 +60,9 @@ def predict(
     weights: Weights = DEFAULT_WEIGHTS,
     channel: Channel = None,
     ray: Ray = None,
+    pixel_size: PixelSize = None,
+    cell_diameter: CellDiameter = None,
+    magnification: Magnification = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as tta.flips=[none,horizontal], two views.")
     ] = None,
@@ -62,7 +73,8 @@ def predict(
     from somaseg.inference.deferred import DeferredSegmenter
 
     segmenter = DeferredSegmenter(weights)
-    segmenter.configure(override(PredictSettings(detect=segmenter.model_settings.detect), assignments or []))
+    given = magnified(pixel_size, cell_diameter, magnification)
+    segmenter.configure(override(PredictSettings(detect=segmenter.model_settings.detect), [*(assignments or []), *given]))
     finish(predict_folder(paths, out, segmenter, console, channel, ray))
 
 

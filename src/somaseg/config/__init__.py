@@ -17,6 +17,7 @@ from somaseg.config.model import (
     ResNeXtSettings,
     RpnSettings,
     TimmSettings,
+    TrainedSize,
 )
 from somaseg.config.postprocess import PostprocessSettings
 from somaseg.config.pseudo import PseudoSettings
@@ -35,12 +36,13 @@ from somaseg.config.training import (
     TrainSettings,
     ZoomSettings,
 )
-from somaseg.config.views import TtaSettings
+from somaseg.config.views import MagnificationSettings, TtaSettings
 
 
 class PredictSettings(Settings):
-    """What `predict` can be told with `--set`: how the network sees images (`tta`, `tiles`), and what it keeps (`detect`)."""
+    """What `predict` can be told with `--set`: how the network sees images (`magnification`, `tta`, `tiles`), what it keeps (`detect`)."""
 
+    magnification: MagnificationSettings = MagnificationSettings()
     tta: TtaSettings = TtaSettings()
     detect: DetectSettings = DetectSettings()
     tiles: TileSettings = TileSettings()
@@ -49,7 +51,7 @@ class PredictSettings(Settings):
 class SegmentSettings(PredictSettings):
     """What `segment`, `postprocess` and `fuse` can be told with `--settings` and `--set`; one file may serve all three.
 
-    Saved predictions were made with their own `tta`, `detect` and `tiles`, so `postprocess` and `fuse` refuse others.
+    Saved predictions were made with their own `magnification`, `tta`, `detect` and `tiles`, so `postprocess` and `fuse` refuse others.
     """
 
     postprocess: PostprocessSettings = PostprocessSettings()
@@ -99,6 +101,7 @@ __all__ = [
     "FuseSettings",
     "HeadSettings",
     "InputSettings",
+    "MagnificationSettings",
     "MemberSettings",
     "ModelSettings",
     "MultiStepSchedule",
@@ -118,6 +121,7 @@ __all__ = [
     "TileSettings",
     "TimmSettings",
     "TrainSettings",
+    "TrainedSize",
     "TtaSettings",
     "TuneRunSettings",
     "ZoomSettings",

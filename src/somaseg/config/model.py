@@ -189,6 +189,18 @@ class DetectSettings(Settings):
         return self
 
 
+class TrainedSize(Settings):
+    """At which size the network knows cells: what it was trained at, in pixels of an image that is shown at the weights' own scale.
+
+    Attributes:
+        pixel_size: edge of a pixel in µm; none where the training images did not tell it.
+        cell_diameter: median diameter of the cells in pixels, by class, that of the circle of the same area; empty where it is not known.
+    """
+
+    pixel_size: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    cell_diameter: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+
+
 class ModelSettings(Settings):
     """A Cascade Mask R-CNN, whole: classes, parts, and how it detects.
 
@@ -196,9 +208,11 @@ class ModelSettings(Settings):
 
     Attributes:
         classes: names of the classes, in the order of their labels.
+        trained_at: at which size the network knows cells; training writes it into its weights.
     """
 
     classes: tuple[str, ...] = ("shsy5y", "astro", "cort")
+    trained_at: TrainedSize = TrainedSize()
     input: InputSettings = InputSettings()
     backbone: BackboneSettings = BackboneSettings()
     rpn: RpnSettings = RpnSettings()

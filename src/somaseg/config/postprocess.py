@@ -44,15 +44,16 @@ class PostprocessSettings(Settings):
         vote: the class of the image is that with the largest sum of scores, or with the most cells.
         score_thresh: `screen` and `rank`: least score of a cell, by class.
         box_nms_iou: `box_nms`: of two boxes with a larger IoU the one with the lower score goes.
-        offset: `paste`: pixels of the image to the right and down that soft masks are moved by before they are thresholded, for weights
-            whose annotators drew outlines beside the cells: training, which turns crops in all ways, learns outlines without it.
+        offset: `paste`: pixels at the weights' own scale, to the right and down, that soft masks are moved by before they are
+            thresholded, for weights whose annotators drew outlines beside the cells: training, which turns crops in all ways, learns
+            outlines without it.
         mask_thresh: `paste`: least probability of a pixel of a cell, by class.
         nms_iou: `mask_nms`: of two masks with a larger IoU the one with the lower score goes.
         overlaps: who gets a pixel that cells share: the one with the highest score ("trim"), the one with the largest mask
             probability there ("probability"), or all of them ("drop", and "keep", which does nothing at all).
         max_covered: `overlaps`, except "keep": a cell of which better ones cover more than this share is dropped.
         pieces: of a mask in several pieces the largest is kept, or each becomes a cell of its own.
-        min_area: least area of a cell in pixels, by class.
+        min_area: least area of a cell in pixels at the weights' own scale, by class.
     """
 
     steps: StepsToMasks = (

@@ -17,8 +17,8 @@ class PseudoSettings(Settings):
         accept_score: a cell with a lower score is not accepted, by class.
         accept_mask_prob: least mean mask probability over an accepted cell.
         accept_agreement: least agreement of an accepted cell: the mean over models of its largest mask IoU with a cell of the model.
-        min_area: a smaller cell is dropped, in pixels, by class.
-        max_area: a larger cell is not accepted, in pixels, by class; it may be several in one.
+        min_area: a smaller cell is dropped, in pixels at the weights' own scale, by class.
+        max_area: a larger cell is not accepted, in pixels at that scale, by class; it may be several in one.
         min_cells: an image with fewer accepted cells is left out.
         max_cells: an image with more cells that are not dropped is left out.
         max_ignored_share: an image is left out when a larger share of its cells that are not dropped is ignored.

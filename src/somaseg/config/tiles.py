@@ -10,6 +10,8 @@ from somaseg.config.base import Settings
 class TileSettings(Settings):
     """How an image that is larger than a field of view is seen by the network: in tiles, each with budgets of its own.
 
+    Pixels are those of an image that is shown at the weights' own scale (see `magnification`).
+
     Attributes:
         whole: an image no side of which is longer than this, in pixels, is seen whole.
         side: longest side of a tile in pixels.

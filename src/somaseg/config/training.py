@@ -218,6 +218,8 @@ class TrainSettings(Settings):
         folds, fold: folds of the grouped split, and the one held out.
         bf16: compute in bfloat16 where that is safe, on devices that are fast at it.
         workers: processes that make crops; 0 makes them in the training process.
+        magnification: "auto" shows images whose annotated cells are smaller or larger than those that the weights of `init` know so much
+            larger or smaller, and makes that the new weights' own scale; "off" takes the scale of `model` and `augment` as it is.
         seed, seed_of_folds: of everything that is drawn, and of the split.
     """
 
@@ -241,5 +243,6 @@ class TrainSettings(Settings):
     fold: int = 0
     bf16: bool = True
     workers: int = 1
+    magnification: Literal["auto", "off"] = "auto"
     seed: int = 0
     seed_of_folds: int = 0

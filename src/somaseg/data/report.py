@@ -10,15 +10,18 @@ import orjson
 from rich.markup import escape
 from rich.table import Table
 
+from somaseg.config import TrainedSize
 from somaseg.data.check import Check, ImageCheck
 from somaseg.data.repair import Change
 from somaseg.files import write_whole
+from somaseg.magnification.annotated import beside, measured
+from somaseg.magnification.sizes import diameters
 
 PERCENTILES = (5, 25, 50, 75, 95)
 
 
 def check_json(result: Check, changes: Sequence[Change]) -> dict[str, Any]:
-    """All numbers, problems and repairs, by image and in sum, as plain JSON types; areas in pixels."""
+    """All numbers, problems and repairs, by image and in sum, as plain JSON types; areas and median diameters in pixels."""
     by_image: dict[str | None, list[dict[str, Any]]] = {}
     for problem in result.problems:
         by_image.setdefault(problem.image, []).append({"kind": problem.kind, "index": problem.index, "message": problem.message})
@@ -38,6 +41,7 @@ def _numbers(images: Sequence[ImageCheck]) -> dict[str, Any]:
             name: {f"p{p}": round(float(v), 1) for p, v in zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True)}
             for name, values in areas.items()
         },
+        "diameter": {name: round(float(np.median(diameters(values))), 2) for name, values in areas.items()},
         "overlapping_share": _share(images),
         "in_pieces": sum(image.in_pieces for image in images),
     }
@@ -80,9 +84,19 @@ def _column(images: Sequence[ImageCheck], name: str | None) -> dict[str, str]:
         "cells": str(len(areas)),
         "cells an image, median": f"{np.median([len(inside) for inside in cells]):g}" if cells else "-",
         **{f"area, percentile {p}": "-" if percentiles is None else f"{percentiles[i]:.0f}" for i, p in enumerate(PERCENTILES)},
+        "diameter in px, median": "-" if percentiles is None else f"{float(np.median(diameters(areas))):.1f}",
         "foreground under several cells": f"{_share(chosen):.1%}",
         "cells in several pieces": str(sum(image.in_pieces for image in chosen)),
     }
+
+
+def sizes_beside(result: Check, known: TrainedSize) -> str:
+    """What to know where annotated cells are not as large as those that weights know; else nothing."""
+    samples = result.samples
+    compared = beside(measured([s.instances for s in samples], [s.pixel_size for s in samples]), known)
+    if not compared.differs:
+        return ""
+    return f"{compared.text}: train and finetune show the images at {compared.zoom:.3g} of the size (train.magnification)"
 
 
 def problem_table(result: Check) -> Table:

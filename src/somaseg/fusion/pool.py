@@ -56,6 +56,7 @@ def pool(members: Sequence[Candidates]) -> Pool:
         mask_probs=np.concatenate(probs) if len(probs) == len(members) else None,
         pixels=_joined(pixels) if len(pixels) == len(members) else None,
         numbers=np.arange(sum(map(len, members))),
+        zoom=first.zoom,
     )
     order = np.argsort(-every.scores, kind="stable")
     member = np.repeat(np.arange(len(members)), [len(m) for m in members])

@@ -50,6 +50,7 @@ def weighted_boxes(pool: Pool, box_iou: float) -> Candidates:
         mask_probs=_averaged(pool, cluster, share, boxes),
         pixels=None,
         numbers=np.arange(count),
+        zoom=cells.zoom,
     )
     return fused.ranked((np.bincount(cluster, cells.scores, count) / pool.members).astype(np.float32))
 

@@ -14,8 +14,8 @@ from somaseg.errors import InputError, WeightsError
 from somaseg.files import file_sha256
 from somaseg.images.levels import Levels, levels_of
 from somaseg.inference.description import ModelDescription
-from somaseg.instances import KeptTiles, Pixels, Prediction
-from somaseg.tiling.predict import predict_tiled
+from somaseg.instances import Pixels, Prediction
+from somaseg.tiling.predict import Sight
 
 if TYPE_CHECKING:
     from somaseg.inference.segmenter import Segmenter
@@ -42,15 +42,15 @@ class DeferredSegmenter(ModelDescription):
         super().__init__(" + ".join(map(str, weights)), [header.config for header in headers], hashes, headers[0].provenance)
         self._segmenter: Segmenter | None = None
 
-    def predict(self, image: Pixels, kept: KeptTiles | None = None) -> Prediction:
-        """Raw detections of an image, see `ModelDescription.predict`; warns of one that is mostly one value, or in part without data."""
+    def _levels(self, image: Pixels) -> Levels:
+        """The levels of an image; warns of one that is mostly one value, or in part without data."""
         levels = levels_of(image)
         for doubt in levels.doubts:
             warnings.warn(doubt, UserWarning, stacklevel=2)
-        return predict_tiled(self.see, image, levels, self.tiles, kept)
+        return levels
 
-    def see(self, image: NDArray[Any], levels: Levels, fields: float) -> Prediction:
-        """Raw detections of an image or a tile, see `ModelDescription.see`.
+    def see(self, image: NDArray[Any], sight: Sight) -> Prediction:
+        """Raw detections of an image or a tile (H, W) or (H, W, C) that is seen whole.
 
         Raises:
             WeightsError: when the network cannot be built from the files.
@@ -63,4 +63,4 @@ class DeferredSegmenter(ModelDescription):
             except InputError as error:
                 raise WeightsError(str(error)) from error
             self._segmenter.configure(PredictSettings(tta=self.tta, detect=self.model_settings.detect, tiles=self.tiles))
-        return self._segmenter.see(image, levels, fields)
+        return self._segmenter.see(image, sight)

@@ -1,6 +1,7 @@
 """`Segmenter`: a model, or an ensemble, with its views and thresholds."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,16 @@ from numpy.typing import NDArray
 from somaseg.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from somaseg.checkpoints.names import check_hash, weights_files
 from somaseg.errors import InputError
-from somaseg.images.levels import Levels
 from somaseg.images.normalize import to_grey
 from somaseg.inference.description import ModelDescription
 from somaseg.inference.detect import detect
 from somaseg.inference.ensemble import Ensemble
 from somaseg.inference.precision import bf16_is_fast
-from somaseg.inference.views import make_views
+from somaseg.inference.views import make_views, shown_at
 from somaseg.instances import Instances, Pixels, Prediction
 from somaseg.models.cascade import Detector
 from somaseg.postprocessing.steps import postprocess
+from somaseg.tiling.predict import Sight
 
 
 class Segmenter(ModelDescription):
@@ -40,27 +41,26 @@ class Segmenter(ModelDescription):
         self._models = [checkpoint.model.to(self.device) for checkpoint in checkpoints]
         self._detector()  # an ensemble refuses models that do not fit each other
 
-    def see(self, image: NDArray[Any], levels: Levels, fields: float) -> Prediction:
-        """Raw detections of an image or a tile (H, W) or (H, W, C), from the levels of the whole, and the fields of view it shows."""
+    def see(self, image: NDArray[Any], sight: Sight) -> Prediction:
+        """Raw detections of an image or a tile (H, W) or (H, W, C) that is seen whole."""
         if not image.size:
             height, width = to_grey(image).shape
-            none = np.zeros(0, np.float32)
-            return Prediction(
-                (height, width), none.reshape(0, 4), none, none.astype(np.int64), np.zeros((0, 28, 28), np.float16), self.classes
-            )
-        return detect(self._detector(), [image], self.bf16, self.device, levels, fields)[0]
+            none, grids = np.zeros(0, np.float32), np.zeros((0, 28, 28), np.float16)
+            return Prediction((height, width), none.reshape(0, 4), none, none.astype(np.int64), grids, self.classes, sight.zoom)
+        (found,) = detect(self._detector(sight.zoom), [image], self.bf16, self.device, sight.levels, sight.fields)
+        return replace(found, zoom=sight.zoom)
 
-    def _detector(self) -> Detector[NDArray[Any]]:
+    def _detector(self, zoom: float = 1.0) -> Detector[NDArray[Any]]:
         """The first view of each model, which propose boxes, then the other views."""
         settings = [self.model_settings, *self.other_settings]
-        views = [make_views(model, own, self.tta) for model, own in zip(self._models, settings, strict=True)]
+        views = [make_views(model, shown_at(own, zoom), self.tta) for model, own in zip(self._models, settings, strict=True)]
         # The proposals of the other views find nothing more than those of the first (docs/benchmarks.md).
         members = [of_model[0] for of_model in views] + [view for of_model in views for view in of_model[1:]]
         return members[0] if len(members) == 1 else Ensemble(members, proposers=len(self._models))
 
-    def segment(self, image: Pixels) -> Instances:
-        """The cells of an image (H, W) or (H, W, C), best first."""
-        return postprocess(self.predict(image), self.settings)
+    def segment(self, image: Pixels, zoom: float = 1.0) -> Instances:
+        """The cells of an image (H, W) or (H, W, C), best first; see `predict` for `zoom`."""
+        return postprocess(self.predict(image, zoom), self.settings)
 
 
 def load(weights: str | Path | Sequence[str | Path] = "default", device: str | None = None) -> Segmenter:

@@ -126,6 +126,14 @@ def make_views(network: Detector[Tensor], settings: ModelSettings, tta: TtaSetti
     return [View(network, settings.model_copy(update={"detect": detect}), turn) for detect in sizes for turn in turns]
 
 
+def shown_at(settings: ModelSettings, zoom: float) -> ModelSettings:
+    """The settings of a detector that is shown images `zoom` times larger; one whose input has one size for all images stays as it is."""
+    detect = settings.detect
+    if zoom == 1 or detect.shortest_edge is not None:
+        return settings
+    return settings.model_copy(update={"detect": detect.model_copy(update={"scale": detect.scale * zoom})})
+
+
 def _turn(flip: str, degrees: int) -> Turn:
     """Upside down is left to right and half a turn."""
     return Turn(flip != "none", (degrees // 90 + (2 if flip == "vertical" else 0)) % 4)

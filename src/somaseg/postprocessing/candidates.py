@@ -43,6 +43,7 @@ class Candidates:
         mask_probs: (N, S, S), the probability inside the box on a grid; None where only masks are known.
         pixels: the masks; None before they are pasted.
         numbers: int64 (N,), which of those that steps began with each is; the pieces of one share its number.
+        zoom: how many times larger the network was shown the image than at the weights' own scale, at which settings count pixels.
     """
 
     size: mk.Size
@@ -53,13 +54,16 @@ class Candidates:
     mask_probs: NDArray[np.float16] | None
     pixels: Pixels | None
     numbers: NDArray[np.int64]
+    zoom: float = 1.0
 
     @classmethod
     def from_prediction(cls, prediction: Prediction) -> "Candidates":
         """All raw detections."""
         labels, scores = np.asarray(prediction.labels, np.int64), np.asarray(prediction.scores, np.float32)
         numbers = np.arange(len(prediction))
-        every = cls(prediction.size, prediction.classes, prediction.boxes, labels, scores, prediction.mask_probs, None, numbers)
+        every = cls(
+            prediction.size, prediction.classes, prediction.boxes, labels, scores, prediction.mask_probs, None, numbers, prediction.zoom
+        )
         return every.ranked(scores)
 
     @classmethod
@@ -104,6 +108,7 @@ class Candidates:
             None if self.mask_probs is None else self.mask_probs[chosen],
             None if self.pixels is None else self.pixels[chosen],
             self.numbers[chosen],
+            self.zoom,
         )
 
     def ranked(self, scores: NDArray[np.float32]) -> "Candidates":

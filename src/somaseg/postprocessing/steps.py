@@ -93,7 +93,8 @@ def box_nms(candidates: Candidates, settings: PostprocessSettings) -> Candidates
 
 def paste(candidates: Candidates, settings: PostprocessSettings) -> Candidates:
     """Bring the soft masks, moved by the offset, to full size, threshold them, and remove those without a pixel inside the image."""
-    candidates = replace(candidates, boxes=candidates.boxes + np.tile(np.asarray(settings.offset, np.float32), 2))
+    offset = np.asarray(settings.offset, np.float32) / np.float32(candidates.zoom)
+    candidates = replace(candidates, boxes=candidates.boxes + np.tile(offset, 2))
     thresholds = by_class(settings.mask_thresh, candidates.classes, "postprocess.mask_thresh")[candidates.labels]
     boxes, crops, quality = soft_masks.to_pixels(candidates.boxes, _mask_probs(candidates), thresholds, candidates.size)
     pasted = replace(candidates, pixels=Pixels(boxes, tuple(crops), quality))
@@ -141,9 +142,10 @@ def pieces(candidates: Candidates, settings: PostprocessSettings) -> Candidates:
 
 
 def min_area(candidates: Candidates, settings: PostprocessSettings) -> Candidates:
-    """Remove those with fewer pixels than the least area of their class."""
+    """Remove those with fewer pixels, at the weights' own scale, than the least area of their class."""
     least = by_class(settings.min_area, candidates.classes, "postprocess.min_area")
-    return candidates[np.flatnonzero(mask_pieces.areas(candidates.pasted.crops) >= least[candidates.labels])]
+    areas = mask_pieces.areas(candidates.pasted.crops) * candidates.zoom**2
+    return candidates[np.flatnonzero(areas >= least[candidates.labels])]
 
 
 def border(candidates: Candidates, settings: PostprocessSettings) -> Candidates:

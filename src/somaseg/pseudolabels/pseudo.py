@@ -61,7 +61,7 @@ def label_folder(
 
     def label(file: Path) -> Iterator[ImageDone]:
         evidence = gather([load_prediction(one).prediction for one in members[file].files], settings.fuse, postprocess)
-        fates = screen_cells(evidence.cells, evidence.mask_prob, evidence.agreement, settings.pseudo)
+        fates = screen_cells(evidence.cells, evidence.mask_prob, evidence.agreement, settings.pseudo, members[file].origins[0].zoom)
         folder.add(found[file], evidence, fates)
         yield ImageDone(found[file].name, None, False)
 

@@ -57,7 +57,9 @@ class CellFates:
         return np.flatnonzero([own == fate for own in self.fates])
 
 
-def screen_cells(cells: Instances, mask_prob: NDArray[np.floating], agreement: NDArray[np.floating], settings: PseudoSettings) -> CellFates:
+def screen_cells(
+    cells: Instances, mask_prob: NDArray[np.floating], agreement: NDArray[np.floating], settings: PseudoSettings, zoom: float = 1.0
+) -> CellFates:
     """Screen the cells of one image.
 
     Args:
@@ -65,6 +67,7 @@ def screen_cells(cells: Instances, mask_prob: NDArray[np.floating], agreement: N
         mask_prob: (N,), mean mask probability over each cell.
         agreement: (N,), see `pseudo_evidence.agreement`.
         settings: the thresholds; a cell that is just at one passes.
+        zoom: how many times larger than at the weights' own scale, at which areas count, the first model was shown the image.
 
     Raises:
         InputError: when the settings name an unknown class, or there is not one number a cell.
@@ -72,7 +75,7 @@ def screen_cells(cells: Instances, mask_prob: NDArray[np.floating], agreement: N
     for name, values in (("mask_prob", mask_prob), ("agreement", agreement)):
         if len(values) != len(cells):
             raise InputError(f"screening: {name} has {len(values)} entries for {len(cells)} cells: give one a cell")
-    classes, labels, scores, area = cells.classes, cells.labels, cells.scores.astype(np.float64), cells.area
+    classes, labels, scores, area = cells.classes, cells.labels, cells.scores.astype(np.float64), cells.area * zoom**2
     ignore_score, accept_score, least, most = (by_class(getattr(settings, f), classes, f"pseudo.{f}")[labels] for f in BY_CLASS)
     holds = (
         scores < ignore_score,

@@ -3,6 +3,7 @@
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,27 @@ from somaseg.tiling.tiles import Tile, tiles
 
 FIELD = 520 * 704  # pixels of the field of view for which the caps on proposals and detections are meant
 
-See = Callable[[NDArray[Any], Levels, float], Prediction]
-"""Raw detections of an image or a tile, from the levels of the whole image, and the fields of view that it shows."""
+
+@dataclass(frozen=True)
+class Sight:
+    """How an image, or a tile of it, is looked at.
+
+    Attributes:
+        levels: of the grey values of the whole image.
+        zoom: how many times larger the network is shown it than at the weights' own scale.
+        fields: how many fields of view it shows, for which there are as often the caps of one.
+    """
+
+    levels: Levels
+    zoom: float = 1.0
+    fields: float = 1.0
 
 
-def predict_tiled(see: See, image: Pixels, levels: Levels, settings: TileSettings, kept: KeptTiles | None = None) -> Prediction:
+See = Callable[[NDArray[Any], Sight], Prediction]
+"""Raw detections of an image or a tile that is seen whole."""
+
+
+def predict_tiled(see: See, image: Pixels, sight: Sight, settings: TileSettings, kept: KeptTiles | None = None) -> Prediction:
     """Raw detections of an image (H, W) or (H, W, C), tile by tile where it is large, joined across the seams.
 
     Of an image that is read by region no more than a tile is in memory. Each tile is seen with the levels of the whole image, and with
@@ -29,47 +46,48 @@ def predict_tiled(see: See, image: Pixels, levels: Levels, settings: TileSetting
     Args:
         see: gives raw detections.
         image: of any size.
-        levels: of its grey values.
+        sight: how it is looked at.
         settings: of tiles.
         kept: where what tiles find is kept.
     """
-    parts = tiles((image.shape[0], image.shape[1]), settings)
+    parts = tiles((image.shape[0], image.shape[1]), settings, sight.zoom)
     if len(parts) == 1:
-        return see(np.asarray(image), levels, 1.0)
+        return see(np.asarray(image), sight)
     told: Counter[str] = Counter()
 
     def found() -> Iterator[Prediction]:
         for tile in parts:
-            prediction, messages = _seen(see, image, levels, tile, kept)
+            prediction, messages = _seen(see, image, sight, tile, kept)
             told.update(messages)
             yield prediction
 
-    joined = join(found(), parts, (image.shape[0], image.shape[1]))
+    joined = join(found(), parts, (image.shape[0], image.shape[1]), sight.zoom)
     for message, count in told.items():
         warnings.warn(f"{count} of {len(parts)} tiles: {message}", UserWarning, stacklevel=2)
     return joined
 
 
-def fill_tiles(see: See, image: Pixels, levels: Levels, settings: TileSettings, kept: KeptTiles, part: int, parts: int) -> int:
+def fill_tiles(see: See, image: Pixels, sight: Sight, settings: TileSettings, kept: KeptTiles, part: int, parts: int) -> int:
     """See every `parts`-th tile of a large image from number `part` on, and keep what it finds, for `predict_tiled` to join.
 
     Returns:
         The number of tiles of the image; of one tile none is kept.
     """
-    every = tiles((image.shape[0], image.shape[1]), settings)
+    every = tiles((image.shape[0], image.shape[1]), settings, sight.zoom)
     for tile in every[part::parts] if len(every) > 1 else ():
-        _seen(see, image, levels, tile, kept)
+        _seen(see, image, sight, tile, kept)
     return len(every)
 
 
-def _seen(see: See, image: Pixels, levels: Levels, tile: Tile, kept: KeptTiles | None) -> tuple[Prediction, Sequence[str]]:
+def _seen(see: See, image: Pixels, sight: Sight, tile: Tile, kept: KeptTiles | None) -> tuple[Prediction, Sequence[str]]:
     known = None if kept is None else kept.load(tile.box)
     if known is not None:
         return known
     x0, y0, x1, y1 = tile.box
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        prediction = see(image[y0:y1, x0:x1], levels, max(1.0, (x1 - x0) * (y1 - y0) / FIELD))
+        fields = (x1 - x0) * (y1 - y0) * sight.zoom**2 / FIELD
+        prediction = see(image[y0:y1, x0:x1], replace(sight, fields=max(1.0, fields)))
     messages = list(dict.fromkeys(str(warning.message) for warning in caught))
     if kept is not None:
         kept.save(tile.box, prediction, messages)

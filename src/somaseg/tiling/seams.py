@@ -13,8 +13,8 @@ from somaseg.masks.pairs import greedy, mask_pairs, meeting_boxes, shared_pixels
 from somaseg.postprocessing.soft_masks import interpolate, to_pixels
 from somaseg.tiling.tiles import Tile
 
-NEAR = 2.0  # px from an inner edge of its tile up to which a box may be cut off there
-MARGIN = 8  # px beyond its core in which a tile keeps cells too: another tile may see a cell's centre a little elsewhere
+NEAR = 2.0  # px at the weights' scale from an inner edge of its tile up to which a box may be cut off there
+MARGIN = 8  # such px beyond its core in which a tile keeps cells too: another tile may see a cell's centre a little elsewhere
 SAME = 0.5  # IoU above which what two tiles see is one cell; of their masks where both can see them
 PIXEL = 0.5  # probability from which a pixel belongs to a mask when masks are compared
 
@@ -49,7 +49,7 @@ class _Near(NamedTuple):
     owned: NDArray[np.bool_]
 
 
-def join(predictions: Iterable[Prediction], tiles: Sequence[Tile], size: Size) -> Prediction:
+def join(predictions: Iterable[Prediction], tiles: Sequence[Tile], size: Size, zoom: float = 1.0) -> Prediction:
     """The prediction of an image from those of its tiles, in the order of the tiles; those near seams come last.
 
     Each tile keeps the cells whose centres lie in its core. One of them that an edge of the tile cuts off is replaced by what a
@@ -60,15 +60,16 @@ def join(predictions: Iterable[Prediction], tiles: Sequence[Tile], size: Size) -
         predictions: one a tile, in pixels of the tile; each is asked for when the one before it was gone through.
         tiles: where they lie.
         size: (height, width) of the image.
+        zoom: how many times larger than at the weights' own scale the network was shown the tiles.
     """
     alone: list[Prediction] = []
     near: list[_Near] = []
     for number, (tile, prediction) in enumerate(zip(tiles, predictions, strict=True)):
         moved = replace(prediction, size=size, boxes=prediction.boxes + np.array([*tile.box[:2]] * 2, np.float32))
-        owned, shared = _owned(moved.boxes, tile), _shared(moved.boxes, tile)
+        owned, shared = _owned(moved.boxes, tile, MARGIN / zoom), _shared(moved.boxes, tile, NEAR / zoom)
         alone.append(moved[owned & ~shared])
         there = moved[shared]
-        near.append(_Near(there, np.full(len(there), number), _cut(there.boxes, tile, size), owned[shared]))
+        near.append(_Near(there, np.full(len(there), number), _cut(there.boxes, tile, size, NEAR / zoom), owned[shared]))
     alone.append(_joined(near, tiles))
     near.clear()
     return _concatenated(alone)
@@ -109,24 +110,24 @@ def _concatenated(parts: list[Prediction]) -> Prediction:
     return replace(first, boxes=boxes, scores=scores, labels=labels, mask_probs=grids)
 
 
-def _owned(boxes: NDArray[np.float32], tile: Tile) -> NDArray[np.bool_]:
+def _owned(boxes: NDArray[np.float32], tile: Tile, margin: float) -> NDArray[np.bool_]:
     """Whether the centres of boxes lie in the core of the tile, or a little beyond."""
     centre, core = (boxes[:, :2] + boxes[:, 2:]) / 2, np.array(tile.core, np.float32)
-    return np.asarray(((centre >= core[:2] - MARGIN) & (centre < core[2:] + MARGIN)).all(axis=1))
+    return np.asarray(((centre >= core[:2] - margin) & (centre < core[2:] + margin)).all(axis=1))
 
 
-def _cut(boxes: NDArray[np.float32], tile: Tile, size: Size) -> NDArray[np.bool_]:
+def _cut(boxes: NDArray[np.float32], tile: Tile, size: Size, near: float) -> NDArray[np.bool_]:
     """Whether an edge of the tile inside the image may cut off what is in the boxes."""
     edges = np.array(tile.box)
     inner = edges != np.array([0, 0, size[1], size[0]])
-    return np.asarray((inner & (np.abs(boxes - edges) <= NEAR)).any(axis=1))
+    return np.asarray((inner & (np.abs(boxes - edges) <= near)).any(axis=1))
 
 
-def _shared(boxes: NDArray[np.float32], tile: Tile) -> NDArray[np.bool_]:
+def _shared(boxes: NDArray[np.float32], tile: Tile, near: float) -> NDArray[np.bool_]:
     """Whether boxes reach to where other tiles see too: they reach into a core as far as its own tile reaches beyond it."""
     box, core = np.array(tile.box), np.array(tile.core)
     alone, inner = 2 * core - box, core != box
-    before, behind = boxes[:, :2] <= alone[:2] + NEAR, boxes[:, 2:] >= alone[2:] - NEAR
+    before, behind = boxes[:, :2] <= alone[:2] + near, boxes[:, 2:] >= alone[2:] - near
     return np.asarray((inner & np.concatenate([before, behind], axis=1)).any(axis=1))
 
 

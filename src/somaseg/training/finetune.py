@@ -29,7 +29,7 @@ from somaseg.images.read import read_image
 from somaseg.inference.segmenter import Segmenter, load, load_whole
 from somaseg.instances import Instances
 from somaseg.models.cascade import CascadeMaskRCNN
-from somaseg.training.held_out import read_split
+from somaseg.training.held_out import brought_to_size, compared_sizes, read_split
 from somaseg.training.train import fit
 
 REPORT, WEIGHTS, SPLIT = "finetune.json", "weights.safetensors", "split.json"
@@ -68,6 +68,7 @@ class FinetuneResult(Record):
         class_origin: by class of the new weights, the class of the base weights that it started from.
         training, validation: names of the images.
         steps: of the training.
+        zoom: how many times larger both weights were shown the images than the base weights would have it.
         base, tuned: scores of the base weights and of the new ones on the validation images.
         gain: the difference, with an interval over images (paired bootstrap within cell types).
         images: each validation image.
@@ -81,6 +82,7 @@ class FinetuneResult(Record):
     training: tuple[str, ...]
     validation: tuple[str, ...]
     steps: int
+    zoom: float
     base: MapIou
     tuned: MapIou
     gain: Score
@@ -129,9 +131,11 @@ def finetune(
     _check_split(out / SPLIT, base, training, validation)
 
     segmenter = Segmenter(weights, [base])
-    origin = class_origin(segmenter, config.model.classes, training)
+    sizes = compared_sizes(config, training, base.config.model.trained_at)
+    told = brought_to_size(config, training, base.config.model.trained_at)[1]
+    origin = class_origin(segmenter, config.model.classes, training, sizes.zoom)
     config = _with_start(base, source, config, origin, run)
-    before, caught = image_precisions(segmenter, validation, "scoring the base weights", console)
+    before, caught = image_precisions(segmenter, validation, "scoring the base weights", console, sizes.zoom)
     fit(config, [data], run)
     trained = run / "last.safetensors"
     after, caught_after = image_precisions(load(trained), validation, "scoring the new weights", console)
@@ -145,11 +149,12 @@ def finetune(
         training=tuple(sample.name for sample in training),
         validation=tuple(sample.name for sample in validation),
         steps=config.train.steps,
+        zoom=sizes.zoom,
         base=old,
         tuned=new,
         gain=gain,
         images=images,
-        notes=(*notes, *_class_notes(origin), *dict.fromkeys((*caught, *caught_after))),
+        notes=(*notes, *([told] if told else []), *_class_notes(origin), *dict.fromkeys((*caught, *caught_after))),
     )
     return result, _kept(result, trained, out)
 
@@ -203,7 +208,7 @@ def settings(base: Config, samples: Sequence[Sample], assignments: Sequence[str]
     return override(config, assignments)
 
 
-def class_origin(segmenter: Segmenter, classes: Sequence[str], samples: Sequence[Sample]) -> dict[str, str]:
+def class_origin(segmenter: Segmenter, classes: Sequence[str], samples: Sequence[Sample], zoom: float = 1.0) -> dict[str, str]:
     """For each class the class of the base weights to start from: that of the same name, else the one they take its cells for.
 
     Layers drawn anew would need more steps than a few images allow. Of a new class the image with most cells of it is asked.
@@ -215,7 +220,7 @@ def class_origin(segmenter: Segmenter, classes: Sequence[str], samples: Sequence
             origin[name] = known[plain(name)]
             continue
         cells = [np.count_nonzero(sample.instances.labels == number) for sample in samples]
-        labels = _segment(segmenter, samples[int(np.argmax(cells))])[0].labels
+        labels = _segment(segmenter, samples[int(np.argmax(cells))], zoom)[0].labels
         origin[name] = segmenter.classes[int(np.bincount(labels, minlength=1).argmax())]
     return origin
 
@@ -246,7 +251,7 @@ def adapted_model(base: Checkpoint, config: Config, origin: dict[str, str]) -> C
 
 
 def image_precisions(
-    segmenter: Segmenter, samples: Sequence[Sample], what: str, console: Console | None = None
+    segmenter: Segmenter, samples: Sequence[Sample], what: str, console: Console | None = None, zoom: float = 1.0
 ) -> tuple[NDArray[np.float64], list[str]]:
     """TP / (TP + FP + FN) of each image at each IoU threshold, float64 (images, T), and the warnings there were.
 
@@ -255,7 +260,7 @@ def image_precisions(
     rows, caught = [], []
     shown: Iterable[Sample] = track(samples, what, console=console, disable=console is None, transient=True)
     for sample in shown:
-        cells, warned = _segment(segmenter, sample)
+        cells, warned = _segment(segmenter, sample, zoom)
         rows.append(precision(*match_counts(cells, sample.instances, ignored=sample.ignored)))
         caught += [f"{sample.name}: {text}" for text in warned]
     return np.array(rows), caught
@@ -270,10 +275,10 @@ def compared(
     return summarise(base, cell_types), summarise(tuned, cell_types), summarise(tuned - base, cell_types).overall, images
 
 
-def _segment(segmenter: Segmenter, sample: Sample) -> tuple[Instances, list[str]]:
+def _segment(segmenter: Segmenter, sample: Sample, zoom: float) -> tuple[Instances, list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        cells = segmenter.segment(read_image(sample.image).picture)
+        cells = segmenter.segment(read_image(sample.image).picture, zoom)
     return cells, [str(warning.message) for warning in caught]
 
 

@@ -2,15 +2,19 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from somaseg.annotations.read import read_annotations
 from somaseg.annotations.samples import Sample, with_classes
-from somaseg.config import Config
+from somaseg.checkpoints.header import read_header
+from somaseg.checkpoints.names import weights_path
+from somaseg.config import Config, TrainedSize
 from somaseg.data.groups import with_groups
 from somaseg.data.splits import make_folds
 from somaseg.errors import InputError, MissingExtraError
 from somaseg.evaluation.map_iou import check_type_weights
+from somaseg.magnification.annotated import Beside, at_own_scale, beside, measured
 
 try:
     from pytorch_lightning.utilities import rank_zero_info
@@ -65,6 +69,34 @@ def read_split(config: Config, data: Sequence[Path]) -> tuple[list[Sample], list
     source = ", ".join(map(str, data))
     check_type_weights(config.evaluation, [sample.type_name for sample in held_out], config.model.classes, f"{source} that are held out")
     return [*training, *without_held_out_fields(pseudo, held_out)], held_out
+
+
+def brought_to_size(config: Config, training: Sequence[Sample], known: TrainedSize | None = None) -> tuple[Config, str]:
+    """The settings of a run with what its images say of sizes, see `at_own_scale`, and what a person should know of it.
+
+    Args:
+        config: of the run.
+        training: what it learns from; pseudo-labelled images say nothing of sizes.
+        known: what the weights know that it starts from; else it is read from the file that `train.init` names.
+    """
+    compared = compared_sizes(config, training, known)
+    brought = at_own_scale(config, compared)
+    if not compared.differs:
+        return brought, ""
+    if brought.model.detect == config.model.detect:
+        return brought, f"{compared.text}: they are shown as they are"
+    return brought, f"{compared.text}: the network is shown the images at {compared.zoom:.3g} of the size that those weights take"
+
+
+def compared_sizes(config: Config, training: Sequence[Sample], known: TrainedSize | None = None) -> Beside:
+    """How large the annotated cells are beside those that the weights know which a run starts from."""
+    annotated = [sample for sample in training if sample.source == "manual"]
+    found = measured([sample.instances for sample in annotated], [sample.pixel_size for sample in annotated])
+    if known is None:
+        drawn = config.train.init in ("imagenet", "none")
+        known = TrainedSize() if drawn else read_header(weights_path(config.train.init)).config.model.trained_at
+    compared = beside(found, known)
+    return replace(compared, enlarged=1.0) if config.train.magnification == "off" else compared
 
 
 def require_groups(pseudo: list[Sample], path: Path) -> list[Sample]:

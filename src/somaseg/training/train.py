@@ -15,7 +15,7 @@ import yaml
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from somaseg.config import Config, EvaluationSettings, load_settings
+from somaseg.config import Config, EvaluationSettings, TrainedSize, load_settings
 from somaseg.errors import InputError, MissingExtraError
 from somaseg.files import only_run, write_whole
 from somaseg.models.targets import Target
@@ -29,7 +29,7 @@ try:
     from pytorch_lightning.utilities import rank_zero_info
 except ImportError:
     raise MissingExtraError("pytorch-lightning", "train") from None
-from somaseg.training.held_out import read_split
+from somaseg.training.held_out import brought_to_size, read_split
 from somaseg.training.module import DetectorModule, Metrics, SaveBest, WholeCheckpoints, initial_model, moving_average
 from somaseg.training.progress import RunProgress, passes_on_interrupts, quiet
 
@@ -56,8 +56,11 @@ def fit(config: Config, data: Sequence[Path], run: Path) -> Path:
 
 
 def _fit(config: Config, data: Sequence[Path], run: Path) -> Path:
-    _check_settings(config, run)
     training, held_out = read_split(config, data)
+    config, told = brought_to_size(config, training)
+    _check_settings(config, run)
+    if told:
+        rank_zero_info(told)
     crops = Crops(training, config)
     torch.manual_seed(config.train.seed)
     model, start_text = initial_model(config)
@@ -169,7 +172,9 @@ def _trainer(config: Config, run: Path, best: SaveBest, start: int) -> pl.Traine
 
 def _what_trains(config: Config) -> Config:
     """The settings without those that a run may be resumed with others of: how far it goes, and how it is scored."""
-    return config.model_copy(update={"train": config.train.model_copy(update={"steps": 1}), "evaluation": EvaluationSettings()})
+    train = config.train.model_copy(update={"steps": 1})
+    model = config.model.model_copy(update={"trained_at": TrainedSize()})
+    return config.model_copy(update={"train": train, "model": model, "evaluation": EvaluationSettings()})
 
 
 def _check_settings(config: Config, run: Path) -> None:

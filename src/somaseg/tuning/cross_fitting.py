@@ -130,10 +130,8 @@ def choose(tuning: Tuning, images: Sequence[int], scorer: Scorer, study: Study, 
 def space(tuning: Tuning, images: Sequence[int]) -> tuple[Threshold, ...]:
     """The thresholds to choose on some of the images: by class for those whose cells they show."""
     known = tuning.cases[0].predictions[0].classes
-    areas = {
-        name: [tuning.cases[i].truth.area for i in images if tuning.cases[i].cell_type == name and len(tuning.cases[i].truth)]
-        for name in known
-    }
+    cases = [tuning.cases[i] for i in images if len(tuning.cases[i].truth)]
+    areas = {name: [case.truth.area * case.predictions[0].zoom ** 2 for case in cases if case.cell_type == name] for name in known}
     return thresholds(tuning.start, tuning.models, {name: float(np.median(np.concatenate(own))) for name, own in areas.items() if own})
 
 
