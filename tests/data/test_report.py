@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pytest
 from typer.testing import CliRunner
@@ -9,8 +10,9 @@ from typer.testing import CliRunner
 from annotated import annotated, block
 from somaseg.annotations.read import read_annotations
 from somaseg.cli.main import app
+from somaseg.config import TrainedSize
 from somaseg.data.check import check
-from somaseg.data.report import check_json
+from somaseg.data.report import check_json, sizes_beside
 
 
 def test_numbers(tmp_path: Path) -> None:
@@ -38,3 +40,14 @@ def test_command(tmp_path: Path) -> None:
     run = CliRunner().invoke(app, ["data", "check", str(good)])
     assert (run.exit_code, "no problems found" in run.output) == (0, True)
     assert len(read_annotations(good)[0].instances) == 2
+
+
+def test_cells_of_another_size_than_the_weights_know_are_told(tmp_path: Path) -> None:
+    cells = [block(x, y, x + 19, y + 19) for x in (0, 20, 40) for y in (0, 20)]
+    result = check(annotated(tmp_path, *cells, labels=[0] * 6))
+    diameter = round(19 * 2 / np.pi**0.5, 2)
+    assert check_json(result, [])["sum"]["diameter"] == {"shsy5y": diameter}
+    assert sizes_beside(result, TrainedSize(cell_diameter={"shsy5y": diameter})) == ""
+    told = sizes_beside(result, TrainedSize(cell_diameter={"shsy5y": diameter / 2}))
+    assert "annotated cells (shsy5y 21.4 px) are 2 times as large as those that the weights know (shsy5y 10.7 px)" in told
+    assert "show the images at 0.5 of the size" in told

@@ -42,3 +42,19 @@ def test_a_field_of_the_competition_is_one_tile_and_larger_images_are_several():
 def test_tiles_share_no_more_than_half():
     with pytest.raises(ValidationError, match="give an overlap of at most half of the side"):
         TileSettings(side=100, overlap=51)
+
+
+@pytest.mark.parametrize("zoom", [1 / 3, 0.5, 2.0, 3.0])
+def test_tiles_are_measured_at_the_scale_of_the_weights(zoom):
+    settings = TileSettings(whole=300, side=120, overlap=24)
+    size = (1200, 1800)
+    at_own = tiles((round(size[0] * zoom), round(size[1] * zoom)), settings)
+    shown = tiles(size, settings, zoom)
+    assert len(shown) == len(at_own)
+    for one, other in zip(shown, at_own, strict=True):
+        for length in (0, 1):
+            own = other.box[length + 2] - other.box[length]
+            assert (one.box[length + 2] - one.box[length]) * zoom == pytest.approx(own, abs=2 + 2 * zoom)
+    assert len(tiles((300, 200), settings, 1.0)) == 1
+    assert len(tiles((300, 200), settings, 2.0)) > 1
+    assert len(tiles((600, 400), settings, 0.5)) == 1
