@@ -5,14 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from somaseg.inference.detections import Detections, select
-from somaseg.inference.precision import autocast
 from somaseg.instances import Prediction
-from somaseg.models import boxes as bx
-from somaseg.models.cascade import Detector
+from somaseg.runtimes import boxes as bx
+from somaseg.runtimes.detector import Detector
 
 LIKELY = 0.3  # score from which a detection is likely a cell
 
@@ -23,18 +21,17 @@ ANOTHER = 0.3  # box overlap below which two detections are likely two cells
 FEW = 3  # cells that a single proposal out of order does not make
 
 
-def detect(detector: Detector[NDArray[Any]], images: Sequence[NDArray[Any]], bf16: bool, device: torch.device) -> list[Prediction]:
+def detect(detector: Detector[NDArray[Any]], images: Sequence[NDArray[Any]]) -> list[Prediction]:
     """Run a detector on images (H, W) or (H, W, C) with pixels; see `Prediction` for what comes back.
 
     Warns when an image reaches the cap on detections, or that on proposals while the last of them still find cells.
     """
     cfg, most = detector.settings.detect, detector.settings.rpn.post_nms
     sizes = [(image.shape[0], image.shape[1]) for image in images]
-    with torch.inference_mode(), autocast(device, bf16):
-        features = detector.features(images)
-        proposals = [boxes for boxes, _ in detector.propose(features)]
-        found = [select(b, p, size, cfg) for (b, p), size in zip(detector.refine(features, proposals), sizes, strict=True)]
-        masks = detector.segment(features, [f.boxes for f in found], [f.labels for f in found])
+    features = detector.features(images)
+    proposals = [boxes for boxes, _ in detector.propose(features)]
+    found = [select(b, p, size, cfg) for (b, p), size in zip(detector.refine(features, proposals), sizes, strict=True)]
+    masks = detector.segment(features, [f.boxes for f in found], [f.labels for f in found])
     predictions = []
     for size, proposed, of_image, mask in zip(sizes, proposals, found, masks, strict=True):
         if len(of_image.boxes) == cfg.max_detections:
@@ -52,10 +49,10 @@ def detect(detector: Detector[NDArray[Any]], images: Sequence[NDArray[Any]], bf1
         predictions.append(
             Prediction(
                 size=size,
-                boxes=of_image.boxes.cpu().numpy(),
-                scores=of_image.scores.float().cpu().numpy(),
-                labels=of_image.labels.cpu().numpy(),
-                mask_probs=mask.cpu().numpy().astype(np.float16),
+                boxes=of_image.boxes,
+                scores=of_image.scores,
+                labels=of_image.labels,
+                mask_probs=mask.astype(np.float16),
                 classes=detector.settings.classes,
             )
         )
@@ -70,5 +67,5 @@ def last_proposals_find_cells(found: Detections, proposals: int) -> bool:
     """
     likely = found.scores > LIKELY
     boxes, late = found.boxes[likely], found.origins[likely] >= 0.9 * proposals
-    new = (bx.iou(boxes[~late], boxes[late]) < ANOTHER).all(dim=0)
+    new = (bx.iou(boxes[~late], boxes[late]) < ANOTHER).all(axis=0)
     return int(new.sum()) >= max(FEW, len(boxes) / 10)

@@ -15,11 +15,12 @@ from somaseg.images.normalize import to_grey
 from somaseg.inference.description import ModelDescription
 from somaseg.inference.detect import detect
 from somaseg.inference.ensemble import Ensemble
-from somaseg.inference.precision import bf16_is_fast
 from somaseg.inference.views import make_views
 from somaseg.instances import Instances, Prediction
-from somaseg.models.cascade import Detector
 from somaseg.postprocessing.steps import postprocess
+from somaseg.runtimes.detector import Detector
+from somaseg.runtimes.torch_detector import TorchDetector
+from somaseg.runtimes.torch_precision import bf16_is_fast
 from somaseg.tiling.predict import predict_tiled
 
 
@@ -37,7 +38,7 @@ class Segmenter(ModelDescription):
         super().__init__(name, [one.config for one in checkpoints], [one.sha256 for one in checkpoints], first.provenance)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.bf16 = bf16_is_fast(self.device)
-        self._models = [checkpoint.model.to(self.device) for checkpoint in checkpoints]
+        self._models = [TorchDetector(checkpoint.model.to(self.device), self.bf16) for checkpoint in checkpoints]
         self._detector()  # an ensemble refuses models that do not fit each other
 
     def predict(self, image: NDArray[Any]) -> Prediction:
@@ -51,7 +52,7 @@ class Segmenter(ModelDescription):
             return Prediction(
                 (height, width), none.reshape(0, 4), none, none.astype(np.int64), np.zeros((0, 28, 28), np.float16), self.classes
             )
-        return detect(self._detector(), [image], self.bf16, self.device)[0]
+        return detect(self._detector(), [image])[0]
 
     def _detector(self) -> Detector[NDArray[Any]]:
         """The first view of each model, which propose boxes, then the other views."""

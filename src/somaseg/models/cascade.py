@@ -1,7 +1,6 @@
-"""Cascade Mask R-CNN, whole, and the interface that every detector has."""
+"""Cascade Mask R-CNN, whole."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,31 +13,6 @@ from somaseg.models.backbone import Backbone
 from somaseg.models.roi_heads import RoiHeads
 from somaseg.models.rpn import Rpn
 from somaseg.models.targets import Target
-
-Image = TypeVar("Image", contravariant=True)
-
-
-class Detector(Protocol[Image]):
-    """Finds cells in images.
-
-    A network does so in tensors that `somaseg.images.inputs.prepare` made, views and ensembles in arrays as they were read. Boxes,
-    given and returned, are in pixels of the images that `features` was given. Features are opaque: nothing outside `models` and
-    `training` looks inside them.
-    """
-
-    settings: ModelSettings
-
-    def features(self, images: Sequence[Image]) -> Any:
-        """Features of the images."""
-
-    def propose(self, features: Any) -> list[tuple[Tensor, Tensor]]:
-        """For each image boxes (R, 4) and objectness logits (R,), best first."""
-
-    def refine(self, features: Any, boxes: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """For each image boxes (R, 4) and class probabilities (R, K + 1), background last."""
-
-    def segment(self, features: Any, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> list[Tensor]:
-        """For each image mask probabilities (R, 28, 28)."""
 
 
 class CascadeMaskRCNN(nn.Module):
