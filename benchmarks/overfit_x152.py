@@ -105,7 +105,7 @@ def score(model: CascadeMaskRCNN, samples: list[Sample], config: Config) -> floa
     """`map_iou` on the images, through the whole of `segment`."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="detections reached their cap")
-        pairs = [(score_sample(model, sample, config, torch.device("cpu"))[0], sample.instances) for sample in samples]
+        pairs = [(score_sample(model, sample, config)[0], sample.instances) for sample in samples]
     model.train()
     return float(np.mean([image_map_iou(found, truth) for found, truth in pairs]))
 

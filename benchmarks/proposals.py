@@ -25,10 +25,10 @@ from somaseg.config import ModelSettings
 from somaseg.data.splits import make_folds
 from somaseg.images.normalize import normalize
 from somaseg.images.read import read_image
-from somaseg.inference.precision import bf16_is_fast
 from somaseg.models import boxes as bx
 from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.models.rpn import anchors_of_level
+from somaseg.runtimes.torch_precision import bf16_is_fast
 
 CPU = torch.device("cpu")
 WEIGHTS = Path(__file__).parents[1] / "src" / "somaseg" / "weights" / "default.safetensors"

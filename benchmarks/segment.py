@@ -40,12 +40,13 @@ from somaseg.config import X152, ModelSettings
 from somaseg.images.normalize import to_grey
 from somaseg.images.read import find_images, read_image
 from somaseg.inference.detect import detect
-from somaseg.inference.precision import bf16_is_fast
 from somaseg.inference.segmenter import Segmenter
 from somaseg.inference.views import View
 from somaseg.instances import Prediction
 from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.postprocessing.steps import postprocess
+from somaseg.runtimes.torch_detector import TorchDetector
+from somaseg.runtimes.torch_precision import bf16_is_fast
 from somaseg.synth.folder import write_cultures
 from x152 import random_x152, torchvision_operators
 
@@ -97,7 +98,7 @@ def cascade_peer(name: str, scale: float, bf16: bool, model: CascadeMaskRCNN, pr
     def forward(image: NDArray[Any]) -> int:
         with warnings.catch_warnings(), torchvision_operators():
             warnings.filterwarnings("ignore", message="detections reached their cap")
-            return len(detect(View(model, settings), [image], bf16, CPU)[0])
+            return len(detect(View(TorchDetector(model, bf16), settings), [image])[0])
 
     return Peer(name, forward, proposals)
 

@@ -37,10 +37,10 @@ from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
 from somaseg.annotations.read import read_annotations
 from somaseg.config import Config, load_settings
-from somaseg.inference.precision import bf16_is_fast
 from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.models.layers import DepthwiseConv2d
 from somaseg.models.targets import Target
+from somaseg.runtimes.torch_precision import bf16_is_fast
 from somaseg.synth.folder import write_cultures
 from somaseg.training.dataset import Crops, collate
 from somaseg.training.optimise import make_optimizer

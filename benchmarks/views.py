@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.progress import track
-from torchvision.ops import nms
 
 import somaseg
 from full_set import FULL_SET_IMAGES
@@ -37,11 +36,12 @@ from somaseg.images.read import find_images, read_image
 from somaseg.inference.detect import detect
 from somaseg.inference.detections import select
 from somaseg.inference.ensemble import Ensemble
-from somaseg.inference.precision import bf16_is_fast
 from somaseg.inference.segmenter import Segmenter
 from somaseg.inference.views import View, make_views
 from somaseg.instances import Prediction
 from somaseg.postprocessing.steps import postprocess
+from somaseg.runtimes.boxes import nms
+from somaseg.runtimes.torch_detector import TorchDetector
 from somaseg.synth.folder import write_cultures
 
 VIEWS = {
@@ -66,33 +66,31 @@ def measure(segmenter: Segmenter, images: Sequence[NDArray[Any]], turns: int) ->
     return seconds
 
 
-def joined_late(views: Sequence[View], image: NDArray[Any], bf16: bool) -> Prediction:
+def joined_late(views: Sequence[View], image: NDArray[Any]) -> Prediction:
     """Detections of each view, joined by NMS, with the mean of the views' masks."""
     settings, both = views[0].settings, Ensemble(views)
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        features = both.features([image])
-        found = []
-        for view, seen in zip(views, features.members, strict=True):
-            ((boxes, probabilities),) = view.refine(seen, [view.propose(seen)[0][0]])
-            found.append(select(boxes, probabilities, features.sizes[0], settings.detect))
-        boxes, scores, labels = (torch.cat([getattr(f, name) for f in found]) for name in ("boxes", "scores", "labels"))
-        best = nms(boxes, scores, settings.detect.nms_iou)
-        (masks,) = both.segment(features, [boxes[best]], [labels[best]])
-    arrays = (part[best].float().numpy() for part in (boxes, scores))
-    return Prediction(features.sizes[0], *arrays, labels[best].numpy(), masks.numpy().astype(np.float16), settings.classes)
+    features = both.features([image])
+    found = []
+    for view, seen in zip(views, features.members, strict=True):
+        ((boxes, probabilities),) = view.refine(seen, [view.propose(seen)[0][0]])
+        found.append(select(boxes, probabilities, features.sizes[0], settings.detect))
+    boxes, scores, labels = (np.concatenate([getattr(f, name) for f in found]) for name in ("boxes", "scores", "labels"))
+    best = nms(boxes, scores, settings.detect.nms_iou)
+    (masks,) = both.segment(features, [boxes[best]], [labels[best]])
+    return Prediction(features.sizes[0], boxes[best], scores[best], labels[best], masks.astype(np.float16), settings.classes)
 
 
 def score(weights: Path, samples: Sequence[Sample]) -> None:
     """Print `map_iou` of one, four and eight views, and of four views joined in other ways."""
     checkpoint = load_checkpoint(weights)
-    cpu, bf16 = torch.device("cpu"), bf16_is_fast(torch.device("cpu"))
-    views = {number: make_views(checkpoint.model, checkpoint.config.model, tta) for number, tta in VIEWS.items()}
+    network = TorchDetector(checkpoint.model, bf16=True)
+    views = {number: make_views(network, checkpoint.config.model, tta) for number, tta in VIEWS.items()}
     ways: dict[str, Callable[[NDArray[Any]], Prediction]] = {
-        "1 view": lambda image: detect(views[1][0], [image], bf16, cpu)[0],
-        "4 views": lambda image: detect(Ensemble(views[4], proposers=1), [image], bf16, cpu)[0],
-        "8 views": lambda image: detect(Ensemble(views[8], proposers=1), [image], bf16, cpu)[0],
-        "4 views, each proposes": lambda image: detect(Ensemble(views[4]), [image], bf16, cpu)[0],
-        "4 views, each detects": lambda image: joined_late(views[4], image, bf16),
+        "1 view": lambda image: detect(views[1][0], [image])[0],
+        "4 views": lambda image: detect(Ensemble(views[4], proposers=1), [image])[0],
+        "8 views": lambda image: detect(Ensemble(views[8], proposers=1), [image])[0],
+        "4 views, each proposes": lambda image: detect(Ensemble(views[4]), [image])[0],
+        "4 views, each detects": lambda image: joined_late(views[4], image),
     }
     rows: dict[str, list[NDArray[np.float64]]] = {name: [] for name in ways}
     for sample in track(samples, "scoring"):

@@ -41,6 +41,7 @@ from somaseg.instances import Instances, Prediction
 from somaseg.models import resnext, roi_heads
 from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.postprocessing.soft_masks import to_pixels
+from somaseg.runtimes.torch_detector import TorchDetector
 from somaseg.synth.render import SynthSettings, render
 
 CPU = torch.device("cpu")
@@ -157,7 +158,7 @@ def profile(model: CascadeMaskRCNN, image: NDArray[Any], bf16: bool) -> dict[str
 def found(model: CascadeMaskRCNN, image: NDArray[Any], bf16: bool) -> Prediction:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="detections reached their cap")
-        return detect(View(model), [image], bf16, CPU)[0]
+        return detect(View(TorchDetector(model, bf16)), [image])[0]
 
 
 def masks_of(prediction: Prediction) -> Instances:

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from oracle import CPU, WIDE, Oracle, settings
+from oracle import WIDE, Oracle, settings
 from somaseg.inference.detect import detect
 from somaseg.inference.views import View
 from somaseg.models.cascade import CascadeMaskRCNN
+from somaseg.runtimes.torch_detector import TorchDetector
 from tiny import TINY
 
 
@@ -23,7 +24,7 @@ def tiny_model():
 )
 def test_boxes_come_back_in_pixels_of_the_image(scale, size, given):
     oracle = Oracle([[0.0, 0, given[1], given[0]], [0, 0, given[1] / 2, given[0] / 4]], [[0.9, 0, 0.1], [0.8, 0, 0.2]])
-    (found,) = detect(View(oracle, settings(scale=scale)), [np.ones(size, np.float32)], bf16=False, device=CPU)
+    (found,) = detect(View(oracle, settings(scale=scale)), [np.ones(size, np.float32)])
     assert oracle.given[0].shape == (1, *given)
     height, width = size
     np.testing.assert_allclose(found.boxes, [[0, 0, width, height], [0, 0, width / 2, height / 4]], rtol=1e-6)
@@ -33,11 +34,11 @@ def test_reaching_the_cap_warns():
     oracle = Oracle([[0.0, 0, 8, 8], [10, 0, 18, 8], [20, 0, 28, 8]], [[0.2, 0.3, 0.5], [0.9, 0, 0.1], [0.7, 0, 0.3]])
     image = np.zeros((32, 32), np.float32)
     with pytest.warns(UserWarning, match=r"cap of 2 \(detect\.max_detections\): cells may be missing"):
-        (found,) = detect(View(oracle, settings(max_detections=2)), [image], bf16=False, device=CPU)
+        (found,) = detect(View(oracle, settings(max_detections=2)), [image])
     assert found.scores.tolist() == pytest.approx([0.9, 0.7])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert len(detect(View(oracle, settings(max_detections=4)), [image], bf16=False, device=CPU)[0]) == 3
+        assert len(detect(View(oracle, settings(max_detections=4)), [image])[0]) == 3
 
 
 def capped(cap):
@@ -51,28 +52,28 @@ def test_proposals_at_their_cap_warn_where_the_last_of_them_find_cells(last, war
     image = np.zeros((32, 272), np.float32)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        detect(View(oracle, capped(30)), [image], bf16=False, device=CPU)
+        detect(View(oracle, capped(30)), [image])
     assert [str(w.message) for w in caught] == [
         "proposals reached their cap of 30 (model.rpn.post_nms of the weights) and the last of them still found cells: "
         "some may be missing, see the image in smaller tiles (tiles.whole, tiles.side)"
     ] * warns
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        detect(View(oracle, capped(31)), [image], bf16=False, device=CPU)
+        detect(View(oracle, capped(31)), [image])
 
 
 def test_few_cells_late_among_the_proposals_do_not_warn():
     oracle = Oracle([[9.0 * i, 0, 9 * i + 8, 8] for i in range(10)], [[0.9, 0, 0.1]] * 10)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert len(detect(View(oracle, capped(10)), [np.zeros((32, 96), np.float32)], bf16=False, device=CPU)[0]) == 10
+        assert len(detect(View(oracle, capped(10)), [np.zeros((32, 96), np.float32)])[0]) == 10
 
 
 def test_last_proposals_that_repeat_better_ones_do_not_warn():
     oracle = Oracle([[9.0 * i, 0, 9 * i + 8, 8] for i in range(27)] + [[0, 0, 8, 8]] * 3, [[0.9, 0, 0.1]] * 30)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        (found,) = detect(View(oracle, capped(30)), [np.zeros((32, 272), np.float32)], bf16=False, device=CPU)
+        (found,) = detect(View(oracle, capped(30)), [np.zeros((32, 272), np.float32)])
     assert len(found) == 27
 
 
@@ -81,7 +82,7 @@ def test_last_proposals_that_repeat_better_ones_do_not_warn():
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (33, 47), (64, 64)])
 def test_detections_lie_inside_images_of_any_size(tiny_model, size, scale, bf16):
     image = np.random.default_rng(0).normal(size=size).astype(np.float32)
-    (found,) = detect(View(tiny_model, settings(scale=scale, score_thresh=0)), [image], bf16, CPU)
+    (found,) = detect(View(TorchDetector(tiny_model, bf16), settings(scale=scale, score_thresh=0)), [image])
     assert found.size == size
     assert len(found) > 0
     x0, y0, x1, y1 = found.boxes.T
@@ -95,12 +96,12 @@ def test_detections_lie_inside_images_of_any_size(tiny_model, size, scale, bf16)
 
 @pytest.mark.parametrize("bf16", [False, True])
 def test_no_detection_at_all(tiny_model, bf16):
-    (found,) = detect(View(tiny_model, settings(score_thresh=1)), [np.zeros((40, 40), np.float32)], bf16, CPU)
+    (found,) = detect(View(TorchDetector(tiny_model, bf16), settings(score_thresh=1)), [np.zeros((40, 40), np.float32)])
     assert len(found) == 0
     assert found.mask_probs.shape == (0, 28, 28)
 
 
 def test_scores_of_the_network_are_probabilities_of_being_a_cell(tiny_model):
     # An untrained network gives each of the three classes about a third, so a cell has two thirds.
-    (found,) = detect(View(tiny_model, settings(score_thresh=0)), [np.zeros((64, 64), np.float32)], bf16=False, device=CPU)
+    (found,) = detect(View(TorchDetector(tiny_model, False), settings(score_thresh=0)), [np.zeros((64, 64), np.float32)])
     assert all(math.isclose(score, 2 / 3, abs_tol=0.1) for score in found.scores)

@@ -10,18 +10,18 @@ from somaseg.inference.detect import detect
 from somaseg.inference.ensemble import Ensemble, EnsembleFeatures
 from somaseg.inference.views import Turn, View
 from somaseg.models.cascade import CascadeMaskRCNN
+from somaseg.runtimes.torch_detector import TorchDetector
 from tiny import TINY
 
-CPU = torch.device("cpu")
-LABELS = [torch.zeros(2, dtype=torch.int64)]
+LABELS = [np.zeros(2, np.int64)]
 
 
 class Says:
     """A detector that says the same of every box."""
 
     def __init__(self, proposals=(), logits=(), shift=0.0, probabilities=(0.5, 0.25, 0.25), mask=0.5, settings=TINY):
-        self.proposals, self.logits = torch.tensor(proposals).view(-1, 4), torch.tensor(logits)
-        self.shift, self.probabilities, self.mask, self.settings = shift, torch.tensor(probabilities), mask, settings
+        self.proposals, self.logits = np.array(proposals, np.float32).reshape(-1, 4), np.array(logits, np.float32)
+        self.shift, self.probabilities, self.mask, self.settings = shift, np.array(probabilities, np.float32), mask, settings
 
     def features(self, images, levels=None):
         return images
@@ -30,16 +30,16 @@ class Says:
         return [(self.proposals, self.logits)]
 
     def refine(self, features, boxes):
-        return [(b + self.shift, self.probabilities.expand(len(b), -1)) for b in boxes]
+        return [(b + self.shift, np.tile(self.probabilities, (len(b), 1))) for b in boxes]
 
     def segment(self, features, boxes, labels):
-        return [torch.full((len(b), 28, 28), self.mask) for b in boxes]
+        return [np.full((len(b), 28, 28), self.mask, np.float32) for b in boxes]
 
 
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return CascadeMaskRCNN(TINY).eval()
+    return TorchDetector(CascadeMaskRCNN(TINY).eval(), bf16=False)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def image():
 def found(detector, image):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="proposals reached their cap")  # an untrained network is as sure of all of them
-        return detect(detector, [image], bf16=False, device=CPU)[0]
+        return detect(detector, [image])[0]
 
 
 @pytest.mark.parametrize("number", [1, 2, 5])
@@ -67,15 +67,15 @@ def test_a_detector_with_itself_changes_nothing(model, image, number, turn):
 
 def test_means_by_hand():
     members = [Says(shift=0.0, probabilities=(0.9, 0.1, 0.0), mask=1.0), Says(shift=4.0, probabilities=(0.1, 0.5, 0.4), mask=0.0)]
-    boxes = [torch.tensor([[0.0, 0, 8, 8], [2, 2, 4, 6]])]
+    boxes = [np.array([[0.0, 0, 8, 8], [2, 2, 4, 6]], np.float32)]
     for weights, share in ((None, 0.5), ((1.0, 3.0), 0.75), ((2, 0), 0.0)):
         ensemble = Ensemble(members, weights)
         features = ensemble.features([np.zeros((10, 10))])
         ((moved, probabilities),) = ensemble.refine(features, boxes)
-        torch.testing.assert_close(moved, boxes[0] + 4 * share)
-        torch.testing.assert_close(probabilities[1], torch.tensor([0.9, 0.1, 0.0]) * (1 - share) + torch.tensor([0.1, 0.5, 0.4]) * share)
+        np.testing.assert_allclose(moved, boxes[0] + 4 * share)
+        np.testing.assert_allclose(probabilities[1], np.array([0.9, 0.1, 0.0]) * (1 - share) + np.array([0.1, 0.5, 0.4]) * share, rtol=1e-6)
         (masks,) = ensemble.segment(features, boxes, LABELS)
-        torch.testing.assert_close(masks, torch.full((2, 28, 28), 1 - share))
+        np.testing.assert_allclose(masks, np.full((2, 28, 28), 1 - share))
 
 
 def test_members_share_their_proposals():
@@ -94,13 +94,12 @@ def test_members_see_the_image_at_sizes_of_their_own(model, image):
     half = TINY.model_copy(update={"detect": DetectSettings(scale=0.5, score_thresh=0.0)})
     members = [View(model), View(model, half, Turn(True))]
     ensemble = Ensemble(members)
-    boxes, labels = [torch.tensor([[8.0, 8, 40, 40], [20, 10, 60, 60]])], LABELS
-    with torch.inference_mode():
-        features = ensemble.features([image])
-        parts = [member.refine(f, boxes)[0] for member, f in zip(members, features.members, strict=True)]
-        ((moved, _),) = ensemble.refine(features, boxes)
-        torch.testing.assert_close(moved, (parts[0][0] + parts[1][0]) / 2)
-        (masks,) = ensemble.segment(features, boxes, labels)
+    boxes, labels = [np.array([[8.0, 8, 40, 40], [20, 10, 60, 60]], np.float32)], LABELS
+    features = ensemble.features([image])
+    parts = [member.refine(f, boxes)[0] for member, f in zip(members, features.members, strict=True)]
+    ((moved, _),) = ensemble.refine(features, boxes)
+    np.testing.assert_allclose(moved, (parts[0][0] + parts[1][0]) / 2)
+    (masks,) = ensemble.segment(features, boxes, labels)
     assert masks.shape == (2, 28, 28)
     prediction = found(ensemble, image)
     assert len(prediction) > 5
@@ -108,11 +107,11 @@ def test_members_see_the_image_at_sizes_of_their_own(model, image):
 
 
 def test_duplicates_by_the_first_member_are_background():
-    boxes = [torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 10]])]
+    boxes = [np.array([[0.0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 10]], np.float32)]
     ensemble = Ensemble([Says(probabilities=(0.6, 0.1, 0.3)), Says(shift=2.0, probabilities=(0.2, 0.1, 0.7))])
     ((moved, probabilities),) = ensemble.refine(ensemble.features([np.zeros((40, 40))]), boxes)
-    torch.testing.assert_close(probabilities, torch.tensor([[0.4, 0.1, 0.5], [0, 0, 1], [0.4, 0.1, 0.5]]))
-    torch.testing.assert_close(moved[[0, 2]], boxes[0][[0, 2]] + 1)
+    np.testing.assert_allclose(probabilities, [[0.4, 0.1, 0.5], [0, 0, 1], [0.4, 0.1, 0.5]], rtol=1e-6)
+    np.testing.assert_allclose(moved[[0, 2]], boxes[0][[0, 2]] + 1)
 
 
 def test_the_first_members_propose():

@@ -23,8 +23,11 @@ def settings(**detections):
     return WIDE.model_copy(update={"detect": DetectSettings(**{"scale": 1.0, "score_thresh": 0.1, **detections})})
 
 
-class BrightBlobs(torch.nn.Module):
-    """A detector of what is brighter than one deviation; blobs wider than high are of class 1."""
+class BrightBlobs(CascadeMaskRCNN):
+    """A network of what is brighter than one deviation; blobs wider than high are of class 1."""
+
+    def __init__(self):
+        super().__init__(WIDE)
 
     def features(self, images, levels=None):
         return images

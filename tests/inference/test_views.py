@@ -2,7 +2,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,10 +10,10 @@ from somaseg.checkpoints.checkpoint import load_checkpoint
 from somaseg.config import DetectSettings, TtaSettings
 from somaseg.inference.detect import detect
 from somaseg.inference.views import Turn, View, make_views
+from somaseg.runtimes.torch_detector import TorchDetector
 from somaseg.synth.render import SynthSettings, render
 from tiny import TINY
 
-CPU = torch.device("cpu")
 TURNS = [Turn(mirrored, quarters) for mirrored in (False, True) for quarters in range(4)]
 turns = st.sampled_from(TURNS)
 
@@ -29,15 +28,15 @@ class Echo:
         return images
 
     def propose(self, features, fields=1.0):
-        return [(torch.tensor([[1.0, 2, 5, 4]]), torch.zeros(1)) for _ in features]
+        return [(np.array([[1.0, 2, 5, 4]], np.float32), np.zeros(1, np.float32)) for _ in features]
 
     def refine(self, features, boxes):
         self.boxes = boxes
-        return [(b, torch.full((len(b), 3), 1 / 3)) for b in boxes]
+        return [(b, np.full((len(b), 3), 1 / 3, np.float32)) for b in boxes]
 
     def segment(self, features, boxes, labels):
         self.boxes = boxes
-        return [torch.arange(28.0).expand(len(b), 28, 28) for b in boxes]
+        return [np.broadcast_to(np.arange(28, dtype=np.float32), (len(b), 28, 28)) for b in boxes]
 
 
 def settings(**detections):
@@ -49,7 +48,7 @@ def test_turns_by_hand():
     assert Turn(True).image(image).tolist() == [[3, 2, 1], [6, 5, 4]]
     assert Turn(quarters=1).image(image).tolist() == [[3, 6], [2, 5], [1, 4]]
     assert Turn(True, 2).image(image).tolist() == [[4, 5, 6], [1, 2, 3]]  # mirrored and half a turn: upside down
-    pixel = torch.tensor([[2.0, 0, 3, 1]])  # that of the 3
+    pixel = np.array([[2.0, 0, 3, 1]], np.float32)  # that of the 3
     assert Turn(True).boxes(pixel, (2, 3)).tolist() == [[0, 0, 1, 1]]
     assert Turn(quarters=1).boxes(pixel, (2, 3)).tolist() == [[0, 0, 1, 1]]
     assert Turn(quarters=2).boxes(pixel, (2, 3)).tolist() == [[0, 1, 1, 2]]
@@ -62,34 +61,34 @@ def test_boxes_and_masks_turn_with_the_image(turn, height, width, data):
     image = np.arange(height * width * 2).reshape(height, width, 2)
     x0, y0 = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
     x1, y1 = data.draw(st.integers(x0 + 1, width)), data.draw(st.integers(y0 + 1, height))
-    box = torch.tensor([[x0, y0, x1, y1]], dtype=torch.float32)
+    box = np.array([[x0, y0, x1, y1]], np.float32)
     turned = turn.image(image)
     assert turned.shape[:2] == turn.size((height, width))
-    u0, v0, u1, v1 = turn.boxes(box, (height, width))[0].int().tolist()
-    grid = torch.from_numpy(image[y0:y1, x0:x1, 0])[None]
+    u0, v0, u1, v1 = turn.boxes(box, (height, width))[0].astype(int).tolist()
+    grid = image[y0:y1, x0:x1, 0][None]
     assert turned[v0:v1, u0:u1, 0].tolist() == turn.grids(grid)[0].tolist()
 
 
 @given(turns, st.integers(1, 9), st.integers(1, 9))
 def test_there_and_back(turn, height, width):
     image = np.arange(height * width).reshape(height, width)
-    box, grid = torch.tensor([[0.5, 1.25, 3, 2]]), torch.arange(9).view(1, 3, 3)
+    box, grid = np.array([[0.5, 1.25, 3, 2]], np.float32), np.arange(9).reshape(1, 3, 3)
     assert np.array_equal(turn.inverse.image(turn.image(image)), image)
     assert turn.inverse.size(turn.size((height, width))) == (height, width)
-    assert torch.equal(turn.inverse.boxes(turn.boxes(box, (height, width)), turn.size((height, width))), box)
-    assert torch.equal(turn.inverse.grids(turn.grids(grid)), grid)
+    assert np.array_equal(turn.inverse.boxes(turn.boxes(box, (height, width)), turn.size((height, width))), box)
+    assert np.array_equal(turn.inverse.grids(turn.grids(grid)), grid)
 
 
 @given(turns, st.integers(5, 40), st.integers(5, 40), st.sampled_from([0.5, 1.0, 1.3, 2.0]))
 def test_boxes_of_a_view_go_in_and_come_back(turn, height, width, scale):
     view = View(Echo(), settings(scale=scale), turn)
     features = view.features([np.zeros((height, width), np.float32)])
-    boxes = torch.tensor([[0.0, 0, width, height], [1, 2, 4, 5]])
+    boxes = np.array([[0.0, 0, width, height], [1, 2, 4, 5]], np.float32)
     ((found, _),) = view.refine(features, [boxes])
-    torch.testing.assert_close(found, boxes, atol=1e-4, rtol=0)
+    np.testing.assert_allclose(found, boxes, atol=1e-4, rtol=0)
     # What covers the image covers the network's input.
     shape = view.network.images[0].shape
-    torch.testing.assert_close(view.network.boxes[0][0], torch.tensor([0.0, 0, shape[2], shape[1]]))
+    np.testing.assert_allclose(view.network.boxes[0][0], [0, 0, shape[2], shape[1]], rtol=1e-5)
 
 
 def test_a_view_mirrors_in_and_out():
@@ -101,7 +100,7 @@ def test_a_view_mirrors_in_and_out():
     assert network.images[0][0, 0, 0] > network.images[0][0, 0, -1]
     ((boxes, _),) = view.propose(features)
     assert boxes.tolist() == [[3.5, 1, 5.5, 2]]
-    (masks,) = view.segment(features, [boxes], [torch.zeros(1, dtype=torch.int64)])
+    (masks,) = view.segment(features, [boxes], [np.zeros(1, np.int64)])
     assert network.boxes[0].tolist() == [[1, 2, 5, 4]]
     assert masks[0, 0].tolist() == list(range(27, -1, -1))
 
@@ -109,20 +108,19 @@ def test_a_view_mirrors_in_and_out():
 @pytest.fixture(scope="module")
 def trained():
     checkpoint = load_checkpoint(Path(somaseg.__file__).parent / "weights" / "default.safetensors")
-    return checkpoint.model
+    return TorchDetector(checkpoint.model, bf16=False)
 
 
 def turned_prediction(found, turn):
     """What a detector found in an image, as if in the turned image."""
-    boxes = turn.boxes(torch.from_numpy(found.boxes), found.size)
-    return boxes.numpy(), turn.grids(torch.from_numpy(found.mask_probs)).numpy()
+    return turn.boxes(found.boxes, found.size), turn.grids(found.mask_probs)
 
 
 @pytest.mark.parametrize("turn", [Turn(True), Turn(False, 1)])
 def test_the_view_of_a_turned_image_is_the_turned_view_of_the_image(trained, turn):
     image = render(SynthSettings(cell_type="cort", size=(70, 90), cells=4), seed=3)[0]
-    (plain,) = detect(View(trained), [image], bf16=False, device=CPU)
-    (seen,) = detect(View(trained, turn=turn.inverse), [turn.image(image)], bf16=False, device=CPU)
+    (plain,) = detect(View(trained), [image])
+    (seen,) = detect(View(trained, turn=turn.inverse), [turn.image(image)])
     assert len(plain) > 5
     boxes, masks = turned_prediction(plain, turn)
     np.testing.assert_allclose(seen.boxes, boxes, atol=1e-3)
@@ -135,9 +133,7 @@ def test_a_mirrored_view_finds_the_same_cells(trained):
     # The network is not symmetric itself (its strided convolutions start at one side), only nearly so by training.
     image = render(SynthSettings(cell_type="cort", size=(128, 160), cells=8), seed=3)[0]
     settings = somaseg.load().settings
-    cells, mirrored = (
-        somaseg.postprocess(detect(View(trained, turn=turn), [image], bf16=False, device=CPU)[0], settings) for turn in (Turn(), Turn(True))
-    )
+    cells, mirrored = (somaseg.postprocess(detect(View(trained, turn=turn), [image])[0], settings) for turn in (Turn(), Turn(True)))
     assert len(cells) > 3
     assert np.median(cells.iou(mirrored).max(axis=1)) > 0.8
 

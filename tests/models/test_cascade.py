@@ -8,6 +8,7 @@ from somaseg.inference.views import View
 from somaseg.instances import Instances
 from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.postprocessing.steps import postprocess
+from somaseg.runtimes.torch_detector import TorchDetector
 from tiny import TINY, target
 
 
@@ -125,7 +126,7 @@ def test_two_crops_can_be_learnt():
     model.eval()
     for seed in (0, 1):
         image, truth = discs(seed)
-        (found,) = detect(View(model), [image[0].numpy()], bf16=False, device=torch.device("cpu"))
+        (found,) = detect(View(TorchDetector(model, bf16=False)), [image[0].numpy()])
         cells = postprocess(found, PostprocessSettings(score_thresh=0.4))
         assert cells.labels.tolist() == [seed, seed, seed]
         overlap = cells.iou(Instances.from_masks(dense(truth), model.settings.classes))

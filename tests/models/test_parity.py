@@ -22,6 +22,7 @@ from somaseg.models import boxes as bx
 from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.models.roi_heads import STAGE_WEIGHTS, Boxes
 from somaseg.postprocessing.soft_masks import to_pixels
+from somaseg.runtimes.torch_detector import TorchDetector
 from tiny import target
 
 FOLDER = Path(__file__).parents[1] / "golden"
@@ -156,16 +157,17 @@ class FromRecordedLevels:
     settings = SETTINGS
 
     def __init__(self, model):
-        self.propose, self.refine, self.segment = model.propose, model.refine, model.segment
+        network = TorchDetector(model, bf16=False)
+        self.propose, self.refine, self.segment = network.propose, network.refine, network.segment
 
-    def features(self, images):
+    def features(self, images, levels=None):
         return recorded_levels(), [(i.shape[0], i.shape[1]) for i in images]
 
 
 @pytest.mark.filterwarnings("ignore:detections reached their cap of 100")
 @pytest.mark.filterwarnings("ignore:proposals reached their cap of 100")
 def test_detections(model):
-    (found,) = detect(FromRecordedLevels(model), [image()], bf16=False, device=torch.device("cpu"))
+    (found,) = detect(FromRecordedLevels(model), [image()])
     assert_near(torch.from_numpy(found.boxes), "det/boxes", atol=PIXELS)
     assert_near(torch.from_numpy(found.scores), "det/scores")
     assert_near(torch.from_numpy(found.labels), "det/labels", atol=0, rtol=0)

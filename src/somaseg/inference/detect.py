@@ -5,15 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from somaseg.images.levels import Levels
 from somaseg.inference.detections import Detections, select
-from somaseg.inference.precision import autocast
 from somaseg.instances import Prediction
-from somaseg.models import boxes as bx
-from somaseg.models.cascade import Detector
+from somaseg.runtimes import boxes as bx
+from somaseg.runtimes.detector import Detector
 
 LIKELY = 0.3  # score from which a detection is likely a cell
 
@@ -25,12 +23,7 @@ FEW = 3  # cells that a single proposal out of order does not make
 
 
 def detect(
-    detector: Detector[NDArray[Any]],
-    images: Sequence[NDArray[Any]],
-    bf16: bool,
-    device: torch.device,
-    levels: Levels | None = None,
-    fields: float = 1.0,
+    detector: Detector[NDArray[Any]], images: Sequence[NDArray[Any]], levels: Levels | None = None, fields: float = 1.0
 ) -> list[Prediction]:
     """Run a detector on images (H, W) or (H, W, C) with pixels; see `Prediction` for what comes back.
 
@@ -39,19 +32,16 @@ def detect(
     Args:
         detector: the network, a view of it, or an ensemble.
         images: of one kind.
-        bf16: compute in bfloat16 where that is safe.
-        device: where the network is.
         levels: of the image of which they are tiles; their own if None.
         fields: how many fields of view an image shows: as often the caps of the settings.
     """
     cfg, most = detector.settings.detect, round(detector.settings.rpn.post_nms * fields)
     cfg = cfg.model_copy(update={"max_detections": round(cfg.max_detections * fields)})
     sizes = [(image.shape[0], image.shape[1]) for image in images]
-    with torch.inference_mode(), autocast(device, bf16):
-        features = detector.features(images, levels)
-        proposals = [boxes for boxes, _ in detector.propose(features, fields)]
-        found = [select(b, p, size, cfg) for (b, p), size in zip(detector.refine(features, proposals), sizes, strict=True)]
-        masks = detector.segment(features, [f.boxes for f in found], [f.labels for f in found])
+    features = detector.features(images, levels)
+    proposals = [boxes for boxes, _ in detector.propose(features, fields)]
+    found = [select(b, p, size, cfg) for (b, p), size in zip(detector.refine(features, proposals), sizes, strict=True)]
+    masks = detector.segment(features, [f.boxes for f in found], [f.labels for f in found])
     predictions = []
     for size, proposed, of_image, mask in zip(sizes, proposals, found, masks, strict=True):
         if len(of_image.boxes) == cfg.max_detections:
@@ -69,10 +59,10 @@ def detect(
         predictions.append(
             Prediction(
                 size=size,
-                boxes=of_image.boxes.cpu().numpy(),
-                scores=of_image.scores.float().cpu().numpy(),
-                labels=of_image.labels.cpu().numpy(),
-                mask_probs=mask.cpu().numpy().astype(np.float16),
+                boxes=of_image.boxes,
+                scores=of_image.scores,
+                labels=of_image.labels,
+                mask_probs=mask.astype(np.float16),
                 classes=detector.settings.classes,
             )
         )
@@ -87,5 +77,5 @@ def last_proposals_find_cells(found: Detections, proposals: int) -> bool:
     """
     likely = found.scores > LIKELY
     boxes, late = found.boxes[likely], found.origins[likely] >= 0.9 * proposals
-    new = (bx.iou(boxes[~late], boxes[late]) < ANOTHER).all(dim=0)
+    new = (bx.iou(boxes[~late], boxes[late]) < ANOTHER).all(axis=0)
     return int(new.sum()) >= max(FEW, len(boxes) / 10)

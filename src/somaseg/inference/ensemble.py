@@ -4,16 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
+import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from somaseg.errors import InputError
 from somaseg.images.levels import Levels
 from somaseg.inference.detections import select
 from somaseg.masks.crops import Size
-from somaseg.models import boxes as bx
-from somaseg.models.cascade import Detector
+from somaseg.runtimes import boxes as bx
+from somaseg.runtimes.detector import Detector, Floats
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Ensemble:
         members = [detector.features(images, levels) for detector in self.detectors]
         return EnsembleFeatures(members, [(image.shape[0], image.shape[1]) for image in images])
 
-    def propose(self, features: EnsembleFeatures, fields: float = 1.0) -> list[tuple[Tensor, Tensor]]:
+    def propose(self, features: EnsembleFeatures, fields: float = 1.0) -> list[tuple[Floats, Floats]]:
         """For each image the boxes (R, 4) that the proposers found, and objectness logits (R,), best first.
 
         A member adds those that overlap no proposal of members before it by more than `rpn.nms_iou`. The best of them stay, as many
@@ -75,37 +74,39 @@ class Ensemble:
         proposals = [detector.propose(f, fields) for detector, f in pairs]
         return [self._joined(of_members) for of_members in zip(*proposals, strict=True)]
 
-    def refine(self, features: EnsembleFeatures, boxes: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    def refine(self, features: EnsembleFeatures, boxes: Sequence[Floats]) -> list[tuple[Floats, Floats]]:
         """For each image mean boxes (R, 4) and class probabilities (R, K + 1), background last.
 
         What the first member takes for background or for a duplicate is background.
         """
         lead = self.detectors[0].refine(features.members[0], boxes)
-        found = [select(b, p, size, self.settings.detect).origins.unique() for (b, p), size in zip(lead, features.sizes, strict=True)]
+        found = [np.unique(select(b, p, size, self.settings.detect).origins) for (b, p), size in zip(lead, features.sizes, strict=True)]
         chosen = [b[of_image] for b, of_image in zip(boxes, found, strict=True)]
         said = [[(b[of_image], p[of_image]) for (b, p), of_image in zip(lead, found, strict=True)]]
         said += [detector.refine(f, chosen) for detector, f in zip(self.detectors[1:], features.members[1:], strict=True)]
         result = []
         for (moved, probabilities), of_image, of_members in zip(lead, found, zip(*said, strict=True), strict=True):
-            nothing = torch.zeros_like(probabilities)
-            nothing[:, -1] = 1
-            moved = moved.index_copy(0, of_image, self._mean([b for b, _ in of_members]))
-            result.append((moved, nothing.index_copy(0, of_image, self._mean([p for _, p in of_members]))))
+            moved, said_of_all = moved.copy(), np.zeros_like(probabilities)
+            said_of_all[:, -1] = 1
+            moved[of_image] = self._mean([b for b, _ in of_members])
+            said_of_all[of_image] = self._mean([p for _, p in of_members])
+            result.append((moved, said_of_all))
         return result
 
-    def segment(self, features: EnsembleFeatures, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> list[Tensor]:
+    def segment(self, features: EnsembleFeatures, boxes: Sequence[Floats], labels: Sequence[NDArray[np.int64]]) -> list[Floats]:
         """For each image the mean mask probabilities (R, 28, 28) of the members."""
         found = [detector.segment(f, boxes, labels) for detector, f in zip(self.detectors, features.members, strict=True)]
         return [self._mean(of_members) for of_members in zip(*found, strict=True)]
 
-    def _joined(self, of_members: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    def _joined(self, of_members: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
         boxes, logits = of_members[0]
         for more, their_logits in of_members[1:]:
-            new = (bx.iou(boxes, more) <= self.settings.rpn.nms_iou).all(dim=0)
-            boxes, logits = torch.cat([boxes, more[new]]), torch.cat([logits, their_logits[new]])
-        best = torch.argsort(logits, descending=True, stable=True)[: max(len(boxes) for boxes, _ in of_members)]
+            new = (bx.iou(boxes, more) <= self.settings.rpn.nms_iou).all(axis=0)
+            boxes, logits = np.concatenate([boxes, more[new]]), np.concatenate([logits, their_logits[new]])
+        best = np.argsort(-logits, kind="stable")[: max(len(boxes) for boxes, _ in of_members)]
         return boxes[best], logits[best]
 
-    def _mean(self, values: Sequence[Tensor]) -> Tensor:
+    def _mean(self, values: Sequence[Floats]) -> Floats:
         """Weighted mean of one value a member."""
-        return torch.stack([value * weight for value, weight in zip(values, self.weights, strict=True)]).sum(dim=0)
+        mean: Floats = np.sum([value * np.float32(weight) for value, weight in zip(values, self.weights, strict=True)], axis=0)
+        return mean

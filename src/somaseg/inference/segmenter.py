@@ -16,11 +16,12 @@ from somaseg.images.normalize import to_grey
 from somaseg.inference.description import ModelDescription
 from somaseg.inference.detect import detect
 from somaseg.inference.ensemble import Ensemble
-from somaseg.inference.precision import bf16_is_fast
 from somaseg.inference.views import make_views, shown_at
 from somaseg.instances import Instances, Pixels, Prediction
-from somaseg.models.cascade import Detector
 from somaseg.postprocessing.steps import postprocess
+from somaseg.runtimes.detector import Detector
+from somaseg.runtimes.torch_detector import TorchDetector
+from somaseg.runtimes.torch_precision import bf16_is_fast
 from somaseg.tiling.predict import Sight
 
 
@@ -38,7 +39,7 @@ class Segmenter(ModelDescription):
         super().__init__(name, [one.config for one in checkpoints], [one.sha256 for one in checkpoints], first.provenance)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.bf16 = bf16_is_fast(self.device)
-        self._models = [checkpoint.model.to(self.device) for checkpoint in checkpoints]
+        self._models = [TorchDetector(checkpoint.model.to(self.device), self.bf16) for checkpoint in checkpoints]
         self._detector()  # an ensemble refuses models that do not fit each other
 
     def see(self, image: NDArray[Any], sight: Sight) -> Prediction:
@@ -47,7 +48,7 @@ class Segmenter(ModelDescription):
             height, width = to_grey(image).shape
             none, grids = np.zeros(0, np.float32), np.zeros((0, 28, 28), np.float16)
             return Prediction((height, width), none.reshape(0, 4), none, none.astype(np.int64), grids, self.classes, sight.zoom)
-        (found,) = detect(self._detector(sight.zoom), [image], self.bf16, self.device, sight.levels, sight.fields)
+        (found,) = detect(self._detector(sight.zoom), [image], sight.levels, sight.fields)
         return replace(found, zoom=sight.zoom)
 
     def _detector(self, zoom: float = 1.0) -> Detector[NDArray[Any]]:

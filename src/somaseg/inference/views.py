@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from somaseg.config import DetectSettings, ModelSettings, TtaSettings
 from somaseg.images.inputs import prepare
 from somaseg.images.levels import Levels
 from somaseg.masks.crops import Size
-from somaseg.models.cascade import Detector
+from somaseg.runtimes.detector import Detector, Floats
 
 
 @dataclass(frozen=True)
@@ -41,20 +39,20 @@ class Turn:
         """An image (H, W) or (H, W, C), turned."""
         return np.rot90(image[:, ::-1] if self.mirrored else image, self.quarters)
 
-    def grids(self, grids: Tensor) -> Tensor:
+    def grids(self, grids: Floats) -> Floats:
         """Masks (R, S, S) in their boxes, turned with them."""
-        return torch.rot90(grids.flip(2) if self.mirrored else grids, self.quarters, (1, 2))
+        return np.rot90(grids[:, :, ::-1] if self.mirrored else grids, self.quarters, (1, 2))
 
-    def boxes(self, boxes: Tensor, size: Size) -> Tensor:
+    def boxes(self, boxes: Floats, size: Size) -> Floats:
         """Boxes (R, 4) of an image of `size`, turned with it."""
         height, width = size
-        x0, y0, x1, y1 = boxes.unbind(1)
+        x0, y0, x1, y1 = boxes.T
         if self.mirrored:
             x0, x1 = width - x1, width - x0
         for _ in range(self.quarters):
             x0, y0, x1, y1 = y0, width - x1, y1, width - x0
             height, width = width, height
-        return torch.stack([x0, y0, x1, y1], dim=1)
+        return np.stack([x0, y0, x1, y1], axis=1)
 
 
 @dataclass(frozen=True)
@@ -69,57 +67,57 @@ class ViewFeatures:
 
     features: Any
     sizes: list[Size]
-    factors: list[Tensor]
+    factors: list[Floats]
 
 
 class View:
-    """A detector on images (H, W) or (H, W, C), 8 or 16 bit or float, from a network on prepared tensors.
+    """A detector on images (H, W) or (H, W, C), 8 or 16 bit or float, from a network on prepared images.
 
     Args:
-        network: finds cells in tensors that `somaseg.images.inputs.prepare` made.
+        network: finds cells in arrays that `somaseg.images.inputs.prepare` made.
         settings: at which size the network is given an image, and all else; its own settings if None.
         turn: how the image is turned before.
     """
 
-    def __init__(self, network: Detector[Tensor], settings: ModelSettings | None = None, turn: Turn | None = None) -> None:
+    def __init__(self, network: Detector[Floats], settings: ModelSettings | None = None, turn: Turn | None = None) -> None:
         self.network, self.settings, self.turn = network, settings or network.settings, turn or Turn()
 
     def features(self, images: Sequence[NDArray[Any]], levels: Levels | None = None) -> ViewFeatures:
         """Features of the images as the network sees them; `levels` are those of the image of which they are tiles."""
-        inputs = [torch.from_numpy(prepare(self.turn.image(image), self.settings, levels)) for image in images]
+        inputs = [prepare(self.turn.image(image), self.settings, levels) for image in images]
         sizes = [(image.shape[0], image.shape[1]) for image in images]
         factors = []
         for given, size in zip(inputs, sizes, strict=True):
             height, width = self.turn.size(size)
-            factors.append(torch.tensor([given.shape[2] / width, given.shape[1] / height] * 2))
+            factors.append(np.array([given.shape[2] / width, given.shape[1] / height] * 2, np.float32))
         return ViewFeatures(self.network.features(inputs), sizes, factors)
 
-    def propose(self, features: ViewFeatures, fields: float = 1.0) -> list[tuple[Tensor, Tensor]]:
+    def propose(self, features: ViewFeatures, fields: float = 1.0) -> list[tuple[Floats, Floats]]:
         """For each image boxes (R, 4) and objectness logits (R,), best first; as many as for `fields` fields of view."""
         found = self.network.propose(features.features, fields)
         return list(zip(self._out(features, [boxes for boxes, _ in found]), [logits for _, logits in found], strict=True))
 
-    def refine(self, features: ViewFeatures, boxes: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    def refine(self, features: ViewFeatures, boxes: Sequence[Floats]) -> list[tuple[Floats, Floats]]:
         """For each image boxes (R, 4) and class probabilities (R, K + 1), background last."""
         found = self.network.refine(features.features, self._in(features, boxes))
         return list(zip(self._out(features, [b for b, _ in found]), [p for _, p in found], strict=True))
 
-    def segment(self, features: ViewFeatures, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> list[Tensor]:
+    def segment(self, features: ViewFeatures, boxes: Sequence[Floats], labels: Sequence[NDArray[np.int64]]) -> list[Floats]:
         """For each image mask probabilities (R, 28, 28)."""
         back = self.turn.inverse
         return [back.grids(grids) for grids in self.network.segment(features.features, self._in(features, boxes), labels)]
 
-    def _in(self, seen: ViewFeatures, boxes: Sequence[Tensor]) -> list[Tensor]:
+    def _in(self, seen: ViewFeatures, boxes: Sequence[Floats]) -> list[Floats]:
         """Boxes of the images, in pixels of the network's input."""
-        return [self.turn.boxes(b, size) * f.to(b.device) for b, size, f in zip(boxes, seen.sizes, seen.factors, strict=True)]
+        return [self.turn.boxes(b, size) * f for b, size, f in zip(boxes, seen.sizes, seen.factors, strict=True)]
 
-    def _out(self, seen: ViewFeatures, boxes: Sequence[Tensor]) -> list[Tensor]:
+    def _out(self, seen: ViewFeatures, boxes: Sequence[Floats]) -> list[Floats]:
         """Boxes of the network's input, in pixels of the images."""
         back, turned = self.turn.inverse, [self.turn.size(size) for size in seen.sizes]
-        return [back.boxes(b / f.to(b.device), size) for b, size, f in zip(boxes, turned, seen.factors, strict=True)]
+        return [back.boxes(b / f, size) for b, size, f in zip(boxes, turned, seen.factors, strict=True)]
 
 
-def make_views(network: Detector[Tensor], settings: ModelSettings, tta: TtaSettings) -> list[View]:
+def make_views(network: Detector[Floats], settings: ModelSettings, tta: TtaSettings) -> list[View]:
     """The views that the settings ask for, equal ones once."""
     turns = dict.fromkeys(_turn(flip, degrees) for flip in tta.flips for degrees in tta.turns)
     sizes = dict.fromkeys(_sizes(settings.detect, tta))

@@ -1,7 +1,6 @@
-"""Cascade Mask R-CNN, whole, and the interface that every detector has."""
+"""Cascade Mask R-CNN, whole."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -9,37 +8,11 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from somaseg.config import ModelSettings
-from somaseg.images.levels import Levels
 from somaseg.masks.crops import Size
 from somaseg.models.backbone import Backbone
 from somaseg.models.roi_heads import RoiHeads
 from somaseg.models.rpn import Rpn
 from somaseg.models.targets import Target
-
-Image = TypeVar("Image", contravariant=True)
-
-
-class Detector(Protocol[Image]):
-    """Finds cells in images.
-
-    A network does so in tensors that `somaseg.images.inputs.prepare` made, views and ensembles in arrays as they were read. Boxes,
-    given and returned, are in pixels of the images that `features` was given. Features are opaque: nothing outside `models` and
-    `training` looks inside them.
-    """
-
-    settings: ModelSettings
-
-    def features(self, images: Sequence[Image], levels: Levels | None = None) -> Any:
-        """Features of the images; views give them the `levels` of the image of which they are tiles."""
-
-    def propose(self, features: Any, fields: float = 1.0) -> list[tuple[Tensor, Tensor]]:
-        """For each image boxes (R, 4) and objectness logits (R,), best first; as many as for `fields` fields of view."""
-
-    def refine(self, features: Any, boxes: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """For each image boxes (R, 4) and class probabilities (R, K + 1), background last."""
-
-    def segment(self, features: Any, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> list[Tensor]:
-        """For each image mask probabilities (R, 28, 28)."""
 
 
 class CascadeMaskRCNN(nn.Module):
@@ -73,7 +46,7 @@ class CascadeMaskRCNN(nn.Module):
         batch = torch.stack([functional.pad(i, (0, width - i.shape[2], 0, height - i.shape[1])) for i in images])
         return batch.contiguous(memory_format=torch.channels_last), sizes
 
-    def features(self, images: Sequence[Tensor], levels: Levels | None = None) -> tuple[list[Tensor], list[Size]]:
+    def features(self, images: Sequence[Tensor]) -> tuple[list[Tensor], list[Size]]:
         """Pyramid levels of the padded batch, and the images' sizes in it."""
         batch, sizes = self.pad(images)
         return self.backbone(batch), sizes

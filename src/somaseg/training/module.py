@@ -22,12 +22,13 @@ from somaseg.evaluation.map_iou import map_iou, present_weights
 from somaseg.files import whole, write_whole
 from somaseg.images.read import read_image
 from somaseg.inference.detect import detect
-from somaseg.inference.precision import autocast
 from somaseg.inference.views import View
 from somaseg.instances import Instances
 from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.models.targets import Target
 from somaseg.postprocessing.steps import postprocess
+from somaseg.runtimes.torch_detector import TorchDetector
+from somaseg.runtimes.torch_precision import autocast
 from somaseg.training.optimise import make_optimizer, rate_factor
 
 try:
@@ -87,7 +88,7 @@ class DetectorModule(pl.LightningModule):
         """Score one held-out image; what is warned of is told once for all of them."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            self.scored.append(score_sample(self.model, self.held_out[int(number)], self.config, self.device))
+            self.scored.append(score_sample(self.model, self.held_out[int(number)], self.config))
         self.warned.update({str(warning.message) for warning in caught})
 
     def on_validation_epoch_start(self) -> None:
@@ -102,10 +103,10 @@ class DetectorModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def score_sample(model: CascadeMaskRCNN, sample: Sample, config: Config, device: torch.device) -> tuple[Instances, Sample]:
+def score_sample(model: CascadeMaskRCNN, sample: Sample, config: Config) -> tuple[Instances, Sample]:
     """What the model finds in an annotated image, and the sample."""
     image = np.asarray(read_image(sample.image).picture)
-    prediction = detect(View(model.eval(), config.model), [image], config.train.bf16, device)[0]
+    prediction = detect(View(TorchDetector(model.eval(), config.train.bf16), config.model), [image])[0]
     return postprocess(prediction, config.postprocess), sample
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from somaseg.inference.precision import autocast, bf16_is_fast
+from somaseg.runtimes.torch_precision import autocast, bf16_is_fast
 
 CPU = torch.device("cpu")
 

@@ -1,4 +1,4 @@
-"""In which number format networks compute."""
+"""In which number format networks of torch compute."""
 
 import torch
 
