@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.ops import batched_nms
 
 from somaseg.config import RpnSettings
 from somaseg.errors import InputError
@@ -104,7 +103,7 @@ class Rpn(nn.Module):
             box, logit, level_of = torch.cat(parts), torch.cat(logits), torch.cat(levels)
             keep = bx.nonempty(box)
             box, logit, level_of = box[keep], logit[keep], level_of[keep]
-            keep = batched_nms(box, logit, level_of, cfg.nms_iou)[:after]
+            keep = bx.batched_nms(box, logit, level_of, cfg.nms_iou)[:after]
             proposals.append((box[keep], logit[keep]))
         return proposals
 
