@@ -38,8 +38,9 @@ from somaseg.images.read import find_images, read_image
 from somaseg.inference.detect import detect
 from somaseg.inference.views import View
 from somaseg.instances import Instances, Prediction
-from somaseg.models import resnext, roi_heads
+from somaseg.models import roi_heads
 from somaseg.models.cascade import CascadeMaskRCNN
+from somaseg.models.trunks import resnext
 from somaseg.postprocessing.soft_masks import to_pixels
 from somaseg.runtimes.torch_detector import TorchDetector
 from somaseg.synth.render import SynthSettings, render

@@ -1,18 +1,18 @@
 """Segments every neuronal cell in light-microscopy images: a mask, a class and a score for each."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from somaseg.annotations.read import read_annotations
-from somaseg.annotations.samples import Sample
-from somaseg.batch.prediction_file import Origin, SavedPrediction, load_prediction, save_prediction
-from somaseg.config import Config, PostprocessSettings
-from somaseg.errors import InputError
-from somaseg.evaluation.map_iou import map_iou
-from somaseg.instances import Instances, Prediction
-from somaseg.postprocessing.steps import postprocess
-
 if TYPE_CHECKING:
+    from somaseg.annotations.read import read_annotations
+    from somaseg.annotations.samples import Sample
+    from somaseg.batch.prediction_file import Origin, SavedPrediction, load_prediction, save_prediction
+    from somaseg.config import Config, PostprocessSettings
+    from somaseg.errors import InputError
+    from somaseg.evaluation.map_iou import map_iou
     from somaseg.inference.segmenter import Segmenter, load
+    from somaseg.instances import Instances, Prediction
+    from somaseg.postprocessing.steps import postprocess
 
 __all__ = [
     "Config",
@@ -32,11 +32,34 @@ __all__ = [
     "save_prediction",
 ]
 
+# Where each stands: a program pays for the libraries of what it uses, and for torch only when it asks for a model.
+PLACES = {
+    "Config": "config",
+    "InputError": "errors",
+    "Instances": "instances",
+    "Origin": "batch.prediction_file",
+    "PostprocessSettings": "config",
+    "Prediction": "instances",
+    "Sample": "annotations.samples",
+    "SavedPrediction": "batch.prediction_file",
+    "Segmenter": "inference.segmenter",
+    "load": "inference.segmenter",
+    "load_prediction": "batch.prediction_file",
+    "map_iou": "evaluation.map_iou",
+    "postprocess": "postprocessing.steps",
+    "read_annotations": "annotations.read",
+    "save_prediction": "batch.prediction_file",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """Import torch only when a model is asked for."""
-    if name in ("Segmenter", "load"):
-        from somaseg.inference import segmenter
+    """Import a public name when it is first asked for."""
+    if name not in PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{PLACES[name]}"), name)
+    return value
 
-        return getattr(segmenter, name)
-    raise AttributeError(f"module 'somaseg' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    """The public names, imported or not."""
+    return sorted({*globals(), *__all__})

@@ -1,9 +1,12 @@
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from torchvision import ops
 
 from somaseg.models import boxes as bx
 
@@ -242,3 +245,31 @@ def test_paired_iou_of_drawn_boxes():
     left = torch.tensor([[0.0, 0, 4, 4], [0, 0, 4, 4], [0, 0, 4, 4], [1, 1, 1, 1]])
     right = torch.tensor([[0.0, 0, 4, 4], [2, 0, 6, 4], [4, 4, 8, 8], [1, 1, 1, 1]])
     torch.testing.assert_close(bx.paired_iou(left, right), torch.tensor([1, 1 / 3, 0, 0]))
+
+
+def crowd(count):
+    random = torch.Generator().manual_seed(count)
+    corner, side = torch.rand(count, 2, generator=random) * 60, torch.rand(count, 2, generator=random) * 30 + 1
+    return torch.cat([corner, corner + side], dim=1), torch.rand(count, generator=random), torch.randint(0, 3, (count,), generator=random)
+
+
+@pytest.mark.parametrize("count", [0, 1, 40, 1200])
+def test_nms_keeps_what_torchvision_keeps(count):
+    boxes, scores, groups = crowd(count)
+    assert torch.equal(bx.nms(boxes, scores, 0.4), ops.nms(boxes, scores, 0.4))
+    assert torch.equal(bx.batched_nms(boxes, scores, groups, 0.4), ops.batched_nms(boxes, scores, groups, 0.4))
+
+
+COLD = """
+import sys, torch
+from somaseg.models import boxes as bx
+boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 10]])
+assert bx.nms(boxes, torch.tensor([0.5, 0.9, 0.8]), 0.5).tolist() == [1, 2]
+heavy = {"torchvision", "torch._dynamo", "timm"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_nms_imports_neither_torchvision_nor_the_compiler():
+    done = subprocess.run([sys.executable, "-c", COLD], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -82,3 +82,14 @@ def test_inference_mode():
     with torch.inference_mode():
         inferred = roi_pool(Planes.from_levels([level * 1]), image, boxes * 1, 4)
     torch.testing.assert_close(inferred, plain)
+
+
+def test_zeros_fill_up_to_a_multiple():
+    level = random_level(1, 3, 12, 12)
+    boxes, image = random_boxes(5, 12, 12), torch.zeros(5, dtype=torch.int64)
+    plain, filled = (roi_pool(Planes.from_levels([level]), image, boxes, 4, multiple=n) for n in (1, 8))
+    assert filled.shape == (8, 3, 4, 4)
+    torch.testing.assert_close(filled[:5], plain)
+    assert not filled[5:].any()
+    filled.square().sum().backward()
+    assert torch.isfinite(level.grad).all()

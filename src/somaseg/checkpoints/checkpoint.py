@@ -16,8 +16,8 @@ from somaseg.checkpoints.header import CheckpointHeader, read_header
 from somaseg.config import Config, TimmSettings
 from somaseg.errors import InputError
 from somaseg.files import file_sha256, whole
-from somaseg.models.backbone import PACKAGED_WEIGHTS, count_weights
 from somaseg.models.cascade import CascadeMaskRCNN
+from somaseg.models.trunks.timm_trunk import PACKAGED_WEIGHTS, count_weights
 
 Precision = Literal["half", "float"]
 FLOATS = {"F16", "F32", "F64", "BF16"}  # as safetensors calls them

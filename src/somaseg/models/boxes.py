@@ -1,11 +1,45 @@
 """Boxes as tensors: coding, clipping, matching, sampling. All boxes are float32 (N, 4), x0 y0 x1 y1."""
 
 import math
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 MAX_LOG = math.log(1000.0 / 16)  # no box grows more than 62.5-fold; keeps exp() finite (Detectron2)
+
+
+def nms(boxes: Tensor, scores: Tensor, limit: float) -> Tensor:
+    """Which boxes stay, int64 (M,), best first: those that overlap no better one by an IoU above `limit`."""
+    _load_operators()
+    kept: Tensor = torch.ops.torchvision.nms(boxes, scores, limit)
+    return kept
+
+
+def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, limit: float) -> Tensor:
+    """The same among the boxes of each group (N,); best first over all."""
+    kept = torch.zeros_like(scores, dtype=torch.bool)
+    for group in groups.unique():
+        own = torch.nonzero(groups == group)[:, 0]
+        kept[own[nms(boxes[own], scores[own], limit)]] = True
+    chosen = torch.nonzero(kept)[:, 0]
+    return chosen[scores[chosen].sort(descending=True)[1]]
+
+
+@cache
+def _load_operators() -> None:
+    """Load torchvision's compiled operators; importing torchvision would bring its models and torch's compiler, which takes seconds."""
+    if hasattr(torch.ops.torchvision, "nms"):
+        return
+    found = find_spec("torchvision")
+    library = next(Path(place).glob("_C*.*") for place in found.submodule_search_locations or ()) if found else None
+    file = None if library is None else next((f for f in library if f.suffix in (".so", ".pyd", ".dylib")), None)
+    if file is None:
+        import torchvision  # noqa: F401  another layout: it knows where its operators are
+    else:
+        torch.ops.load_library(file)
 
 
 def encode(boxes: Tensor, targets: Tensor, weights: tuple[float, ...]) -> Tensor:

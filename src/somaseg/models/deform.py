@@ -8,7 +8,6 @@ grouped convolution over the taps has used them. Other devices run torchvision's
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
@@ -48,6 +47,8 @@ def deform_conv2d(
         convolution has autocast's type.
     """
     if x.device.type != "cpu":
+        import torchvision  # takes seconds, and a processor does without
+
         out: Tensor = torchvision.ops.deform_conv2d(x, offset, weight, bias, stride, padding, dilation, mask)
         return out
     if not len(x):

@@ -6,7 +6,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.ops import FrozenBatchNorm2d
+
+from somaseg.models.packed import Activation, Packed, can_fuse, convolve
 
 Norm = Literal["", "GN", "BN", "FrozenBN"]
 GROUPS = 32  # Group Normalization, Wu & He 2018; layers whose channels 32 does not divide take the largest number that divides both
@@ -25,6 +26,32 @@ def _make_norm(norm: Norm, channels: int) -> nn.Module | None:
             return frozen
 
 
+class FrozenBatchNorm2d(nn.Module):
+    """A batch norm whose weights and statistics stay as they are, as buffers; torchvision's has the same names (Detectron2)."""
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
+            self.register_buffer(name, torch.full((channels,), value))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) -> the same shape."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        return x * scale[:, None, None] + (self.bias - self.running_mean * scale)[:, None, None]
+
+
+def same_padding(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """Pixels that TensorFlow pads an image (B, C, H, W) with, the odd one right and below: left, right, above, below."""
+    down, across = (max((-(-s // t) - 1) * t + k - s, 0) for s, t, k in zip(x.shape[2:], stride, kernel, strict=True))
+    return (across // 2, across - across // 2, down // 2, down - down // 2)
+
+
 class ConvBlock(nn.Conv2d):
     """Convolution, optional norm (then no bias), optional ReLU; parameters `weight`, `bias`, `norm.*`."""
 
@@ -34,13 +61,22 @@ class ConvBlock(nn.Conv2d):
         super().__init__(channels, out, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=norm == "")
         self.norm = _make_norm(norm, out)
         self.relu = relu
+        self.packed = Packed()
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, H, W) -> (B, out, H', W')."""
-        return self.finish(self._conv_forward(x, *self.folded()))
+        if not can_fuse(x):
+            return self.finish(self._conv_forward(x, *self.folded()))
+        norm = self.norm
+        frozen = norm is None or isinstance(norm, FrozenBatchNorm2d)
+        sources = (self.weight, self.bias, *(norm.buffers() if frozen and norm is not None else ()))
+        side = self.kernel_size[0] // 2
+        act: Activation = "relu" if self.relu and frozen else "none"
+        x = convolve(x, self.packed, sources, self.folded, (side,) * 4, self.stride, self.dilation, self.groups, act)
+        return x if frozen else self.finish(x)
 
     def folded(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias; a frozen batch norm is multiplied in, which costs less than a pass over the features."""
@@ -69,18 +105,18 @@ class DepthwiseConv2d(nn.Module):
         self.weight, self.bias = conv.weight, conv.bias
         self.stride, self.padding, self.groups = conv.stride, conv.padding, conv.groups
         self.same = same  # pad as TensorFlow does, from the size of the input
+        self.packed = Packed()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H', W')."""
         padding = self.padding
         if self.same:
             kernel = self.weight.shape[2:]
-            pads = [max((-(-s // t) - 1) * t + k - s, 0) for s, t, k in zip(x.shape[2:], self.stride, kernel, strict=True)]
-            if all(p % 2 == 0 for p in pads):
-                padding = tuple(p // 2 for p in pads)
+            left, right, above, below = pads = same_padding(x, kernel, self.stride)
+            if left == right and above == below:
+                padding = (above, left)
             else:
-                x = functional.pad(x, (pads[1] // 2, pads[1] - pads[1] // 2, pads[0] // 2, pads[0] - pads[0] // 2))
-                padding = (0, 0)
+                x, padding = functional.pad(x, pads), (0, 0)
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         if not (torch.is_grad_enabled() and x.requires_grad):

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
+from torch.nn import functional
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,23 @@ class Planes:
         rows, offsets, heights, widths, start = [], [], [], [], 0
         for level in levels:
             batch, channels, height, width = level.shape
-            rows.append(level.permute(0, 2, 3, 1).reshape(-1, channels).float())
+            rows.append(level.permute(0, 2, 3, 1).reshape(-1, channels))
             offsets += [start + i * height * width for i in range(batch)]
             heights += [height] * batch
             widths += [width] * batch
             start += batch * height * width
         as_tensor = [torch.tensor(v, device=levels[0].device) for v in (offsets, heights, widths)]
-        return cls(torch.cat(rows), *as_tensor)
+        return cls(torch.cat(rows).float(), *as_tensor)
 
 
 def roi_pool(
-    planes: Planes, plane: Tensor, boxes: Tensor, output_size: int, sampling_ratio: int = 0, frames: Tensor | None = None
+    planes: Planes,
+    plane: Tensor,
+    boxes: Tensor,
+    output_size: int,
+    sampling_ratio: int = 0,
+    frames: Tensor | None = None,
+    multiple: int = 1,
 ) -> Tensor:
     """Average bilinear samples over each of `output_size` x `output_size` bins of every box, half-pixel aligned.
 
@@ -60,9 +67,10 @@ def roi_pool(
         sampling_ratio: samples along a side of a bin; 0 takes ceil(box side / output_size) for every box.
         frames: (R, 4) x0 y0 x1 y1, the frame that each box's plane is a window of, in pixels of the plane; what of the frame lies
             outside the window is 0. Without it a plane is its own frame. A frame's edge pixels count up to a pixel beyond it.
+        multiple: zeros stand for further boxes, up to a multiple of this number.
 
     Returns:
-        float32 (R, C, output_size, output_size).
+        float32 (R, C, output_size, output_size) in channels-last memory.
     """
     channels = planes.rows.shape[1]
     if not len(boxes):
@@ -70,9 +78,11 @@ def roi_pool(
     if frames is None:
         ends = torch.stack([planes.widths[plane], planes.heights[plane]], dim=1)
         frames = torch.cat([torch.zeros_like(ends), ends], dim=1)
-    matrix = _pooling_matrix(planes, plane, boxes.detach().float(), output_size, sampling_ratio, frames.float())
-    pooled: Tensor = _SparseProduct.apply(planes.rows, *matrix)
-    return pooled.view(len(boxes), output_size, output_size, channels).permute(0, 3, 1, 2)
+    starts, *matrix = _pooling_matrix(planes, plane, boxes.detach().float(), output_size, sampling_ratio, frames.float())
+    more = -len(boxes) % multiple
+    starts = torch.cat([starts, starts[-1:].expand(more * output_size**2)])
+    pooled: Tensor = _SparseProduct.apply(planes.rows, starts, *matrix)
+    return pooled.view(len(boxes) + more, output_size, output_size, channels).permute(0, 3, 1, 2)
 
 
 def _pooling_matrix(planes: Planes, plane: Tensor, boxes: Tensor, size: int, ratio: int, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -83,9 +93,11 @@ def _pooling_matrix(planes: Planes, plane: Tensor, boxes: Tensor, size: int, rat
     columns, weights, lengths = [], [], []
     order = []
     # Boxes with the same number of samples share one vectorised block; small cells nearly all have 1 x 1.
-    for count in torch.unique(counts, dim=0):
-        chosen = torch.nonzero((counts == count).all(dim=1))[:, 0]
-        nx, ny = int(count[0]), int(count[1])
+    most = int(counts.max()) + 1
+    coded = counts[:, 0] * most + counts[:, 1]
+    for code in torch.unique(coded).tolist():
+        chosen = torch.nonzero(coded == code)[:, 0]
+        nx, ny = divmod(code, most)
         index = plane[chosen]
         width, height = planes.widths[index], planes.heights[index]
         x_at, x_weight = _taps(boxes[chosen, 0], sides[chosen, 0], size, nx, width, frames[chosen, 0::2])
@@ -156,6 +168,9 @@ def _csr_tensors(matrix: Any, device: torch.device) -> tuple[Tensor, Tensor, Ten
 
 
 def _product(starts: Tensor, columns: Tensor, weights: Tensor, rows: Tensor) -> Tensor:
+    if rows.device.type == "cpu" and rows.dtype == torch.float32:  # a third of the time of the sparse product
+        given = (columns, rows.contiguous(), starts)
+        return functional.embedding_bag(*given, mode="sum", per_sample_weights=weights.float(), include_last_offset=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
         matrix = torch.sparse_csr_tensor(starts, columns, weights, (len(starts) - 1, len(rows)), check_invariants=False)

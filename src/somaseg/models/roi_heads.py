@@ -12,6 +12,7 @@ from somaseg.config import HeadSettings
 from somaseg.masks.crops import Size
 from somaseg.models import boxes as bx
 from somaseg.models.layers import ConvBlock
+from somaseg.models.packed import Packed, is_plain_inference, linear
 from somaseg.models.pooling import Planes, roi_pool
 from somaseg.models.targets import Target
 
@@ -38,13 +39,20 @@ class BoxHead(nn.Module):
             self.add_module(f"fc{i + 1}", layer)
             width = cfg.box_fc_width
         self.width = width
+        self.packed = Packed()
 
     def forward(self, x: Tensor) -> Tensor:
         """(R, C, 7, 7) -> (R, box_fc_width)."""
         for i in range(self.convs):
             x = self.get_submodule(f"conv{i + 1}")(x)
+        first = 0
+        if self.fcs and is_plain_inference(x):
+            # The weight is turned to the memory of the features once, not the features to the weight at each call.
+            layer = self.get_submodule("fc1")
+            assert isinstance(layer, nn.Linear)
+            x, first = functional.relu(linear(x.permute(0, 2, 3, 1).flatten(1), layer, self.packed, x.shape[1])), 1
         x = x.flatten(1)
-        for i in range(self.fcs):
+        for i in range(first, self.fcs):
             x = functional.relu(self.get_submodule(f"fc{i + 1}")(x))
         return x
 
@@ -150,13 +158,13 @@ class RoiHeads(nn.Module):
         return Planes.from_levels(levels[: len(self.strides)])
 
     def pool(self, planes: Planes, images: int, boxes: Boxes, bins: int) -> Tensor:
-        """Features (R, C, bins, bins) of each box, from the level that fits its size."""
+        """Features (R, C, bins, bins) of each box, from the level that fits its size; then zeros, see `_padded`."""
         cfg = self.settings
         side = ((boxes.xyxy[:, 2] - boxes.xyxy[:, 0]) * (boxes.xyxy[:, 3] - boxes.xyxy[:, 1])).clamp(min=0).sqrt()
         level = torch.floor(cfg.canonical_level + torch.log2(side / cfg.canonical_size + 1e-8))
         level = level.clamp(0, len(self.strides) - 1).long()
         stride = torch.tensor(self.strides, device=side.device)[level]
-        return roi_pool(planes, level * images + boxes.image, boxes.xyxy / stride[:, None], bins, cfg.pool_ratio)
+        return roi_pool(planes, level * images + boxes.image, boxes.xyxy / stride[:, None], bins, cfg.pool_ratio, multiple=ROWS)
 
     def stage(self, number: int, planes: Planes, images: int, boxes: Boxes) -> tuple[Tensor, Tensor]:
         """Class logits and deltas of one stage."""
@@ -164,7 +172,7 @@ class RoiHeads(nn.Module):
         if torch.is_grad_enabled():
             pooled = _ScaleGradient.apply(pooled, 1.0 / len(self.settings.ious))
         logits, deltas = self.box_predictor[number](self.box_head[number](_padded(pooled)))
-        return logits[: len(pooled)], deltas[: len(pooled)]
+        return logits[: len(boxes.xyxy)], deltas[: len(boxes.xyxy)]
 
     def refine(self, levels: list[Tensor], boxes: list[Tensor], sizes: list[Size]) -> tuple[list[Tensor], list[Tensor]]:
         """Final boxes (R, 4) and class probabilities (R, K + 1), averaged over the stages, for each image."""
@@ -265,7 +273,8 @@ def _padded(x: Tensor) -> Tensor:
 
     oneDNN compiles its kernels anew for every shape it has not seen, which takes seconds; so heads see few shapes.
     """
-    return functional.pad(x, (0, 0) * (x.ndim - 1) + (0, -len(x) % ROWS))
+    missing = -len(x) % ROWS
+    return functional.pad(x, (0, 0) * (x.ndim - 1) + (0, missing)) if missing else x
 
 
 def mask_targets(boxes: Boxes, cells: Tensor, sizes: list[Size], targets: list[Target]) -> Tensor:

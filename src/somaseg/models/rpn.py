@@ -5,7 +5,6 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.ops import batched_nms
 
 from somaseg.config import RpnSettings
 from somaseg.errors import InputError
@@ -118,7 +117,8 @@ class Rpn(nn.Module):
             box, logit, level_of = torch.cat(parts), torch.cat(logits), torch.cat(levels)
             keep = bx.nonempty(box)
             box, logit, level_of = box[keep], logit[keep], level_of[keep]
-            keep = batched_nms(box, logit, _parts(box, size, math.ceil(fields**0.5)) * len(levels) + level_of, cfg.nms_iou)[:after]
+            groups = _parts(box, size, math.ceil(fields**0.5)) * len(levels) + level_of
+            keep = bx.batched_nms(box, logit, groups, cfg.nms_iou)[:after]
             proposals.append((box[keep], logit[keep]))
         return proposals
 

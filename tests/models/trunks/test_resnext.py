@@ -8,7 +8,7 @@ from torchvision.ops import FrozenBatchNorm2d, deform_conv2d
 from somaseg.config import BackboneSettings, ResNeXtSettings
 from somaseg.errors import InputError
 from somaseg.models.backbone import Backbone
-from somaseg.models.resnext import ResNeXt
+from somaseg.models.trunks.resnext import ResNeXt
 
 SMALL = ResNeXtSettings(blocks=(1, 2, 1, 1), groups=2, group_width=4, stem_width=8, out_width=16, freeze_at=0)
 STRIDES = (4, 8, 16, 32)
