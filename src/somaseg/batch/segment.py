@@ -3,7 +3,6 @@
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,8 +20,10 @@ from somaseg.errors import InputError
 from somaseg.export.formats import DEFAULT
 from somaseg.files import file_sha256, only_run
 from somaseg.fusion.methods import single
+from somaseg.images.frame import Channels
 from somaseg.images.read import read_frames
 from somaseg.instances import Predictor
+from somaseg.provenance import own_version
 
 
 class RunFolder(Protocol):
@@ -35,7 +36,9 @@ class RunFolder(Protocol):
     def is_done(self, name: str, origins: Sequence[Origin]) -> bool:
         """Whether an image's files are there and were made from the same things."""
 
-    def add(self, name: str, members: Sequence[SavedPrediction], image: NDArray[Any] | None, begin: float) -> None:
+    def add(
+        self, name: str, members: Sequence[SavedPrediction], image: NDArray[Any] | None, begin: float, channels: Channels | None = None
+    ) -> None:
         """Make and write an image's files."""
 
 
@@ -119,7 +122,7 @@ def _predict_file(path: Path, folder: RunFolder, predictor: Predictor, channel: 
         classes=predictor.classes,
         weights=predictor.name,
         weights_sha256=predictor.sha256,
-        somaseg=version("somaseg"),
+        somaseg=own_version(),
         model=about["model"],
         tta=about["tta"],
         tiles=about.get("tiles", {}),
@@ -144,6 +147,6 @@ def _predict_file(path: Path, folder: RunFolder, predictor: Predictor, channel: 
                 prediction = predictor.predict(frame.picture)
             told_by = dict.fromkeys((*frame.warnings, *(str(w.message) for w in caught)))  # each once
             told = {"page": frame.page, "pixel_size": frame.pixel_size, "warnings": tuple(told_by)}
-            folder.add(name, [SavedPrediction(prediction, origin.model_copy(update=told))], frame.picture, begin)
+            folder.add(name, [SavedPrediction(prediction, origin.model_copy(update=told))], frame.picture, begin, frame.measured)
         yield ImageDone(name, frame.page, done)
         begin = time.perf_counter()

@@ -49,9 +49,10 @@ def _centroid(crop: mk.Mask, box: NDArray[np.int32]) -> list[float]:
 
 
 def coco_file(result: ImageResult) -> Exported:
-    """The COCO JSON of a result; `info` tells how it was made."""
+    """The COCO JSON of a result; `info` tells how it was made, `measurements` has a list a column, in the order of the annotations."""
     document = coco_document(result.cells, result.file_name, result.page, result.pixel_size)
-    return Exported(orjson.dumps({"info": result.info, **document}))
+    measured = {} if result.measurements is None else {"measurements": result.measurements.as_json()}
+    return Exported(orjson.dumps({"info": result.info, **document, **measured}))
 
 
 def coco_document(cells: Instances, file_name: str, page: int | None = None, pixel_size: float | None = None) -> dict[str, Any]:
