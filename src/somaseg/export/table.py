@@ -46,8 +46,7 @@ class Tables:
 
     def cells_csv(self) -> bytes:
         """A row a cell; columns in µm only where a pixel size of the run is known. See docs/measure.md."""
-        columns = self._known_cells()
-        return _csv(columns, list(columns.values()))
+        return csv_table(self._known_cells())
 
     def cells_parquet(self) -> bytes:
         """The same as Parquet, with names as they are.
@@ -75,7 +74,7 @@ class Tables:
         names = [*(name for name in names if name not in last), *last]
         columns = {name: [row.get(name) for row in rows] for name in names}
         columns = {name: values for name, values in columns.items() if not _in_um(name) or any(value is not None for value in values)}
-        return _csv(columns, list(columns.values()))
+        return csv_table(columns)
 
     def medians(self) -> dict[str, float]:
         """What the run found in the middle: over images `cells`, `confluence_percent`, `cells_per_mm2`, over cells `area`, `area_um2`."""
@@ -161,22 +160,23 @@ def _median(name: str, values: Iterable[Value]) -> dict[str, float]:
     return {name: _short(median(known))} if known else {}
 
 
-def _csv(names: Iterable[str], columns: Sequence[Sequence[Value]]) -> bytes:
+def csv_table(columns: Mapping[str, Sequence[Value]]) -> bytes:
+    """Columns of one length as CSV in UTF-8; no text is a formula, whatever it holds, and nothing stands for None."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([guarded(name) for name in names])
+    writer.writerow([guarded(writable(name)) for name in columns])
     safe: dict[str, str] = {}  # most texts stand in many rows
 
     def cell(value: Value) -> Value:
         if not isinstance(value, str):
             return value
         if value not in safe:
-            safe[value] = guarded(value)
+            safe[value] = guarded(writable(value))
         return safe[value]
 
-    held = [
-        [cell(value) for value in values] if isinstance(next((v for v in values if v is not None), None), str) else values
-        for values in columns
-    ]
+    def has_text(values: Sequence[Value]) -> bool:
+        return isinstance(next((value for value in values if value is not None), None), str)
+
+    held = [[cell(value) for value in values] if has_text(values) else values for values in columns.values()]
     writer.writerows(zip(*held, strict=True))
     return buffer.getvalue().encode()
