@@ -3,12 +3,19 @@
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
 import orjson
 
 PACKAGES = ("somaseg", "torch", "torchvision", "timm", "numpy")
+
+
+@cache
+def own_version() -> str:
+    """The version of somaseg; looked up once, since every image asks."""
+    return version("somaseg")
 
 
 def versions(more: Iterable[str] = ()) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Saved predictions to results."""
 
+import csv
 import json
 import shutil
 import subprocess
@@ -112,7 +113,20 @@ def test_without_overlay_no_image_is_needed(images, saved, out):
     shutil.rmtree(images)
     summary = postprocess(saved, out, formats=["labels"])
     assert summary.images == 7
-    assert not any("overlay" in w for warnings in summary.warnings.values() for w in warnings)
+    assert not any("no overlays" in w for warnings in summary.warnings.values() for w in warnings)
+    assert summary.warnings["one"][-1] == f"no intensities: the image {images / 'one.png'} is gone or was changed after the prediction"
+    assert "intensity_mean" not in (out / "cells.csv").read_text().splitlines()[0]
+
+
+def test_intensities_come_when_the_image_comes_back(images, saved, out):
+    image = (images / "one.png").read_bytes()
+    (images / "one.png").unlink()
+    postprocess(saved, out, formats=["labels"])
+    (images / "one.png").write_bytes(image)
+    assert postprocess(saved, out, formats=["labels"]).skipped == 6
+    with (out / "cells.csv").open(newline="") as file:
+        found = [row["intensity_mean"] for row in csv.DictReader(file) if row["image"] == "one"]
+    assert found == ["200.0"]
 
 
 def test_a_damaged_prediction_is_reported_and_the_rest_goes_on(images, saved, out):

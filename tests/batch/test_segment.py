@@ -1,7 +1,9 @@
+import csv
 import json
 import os
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -33,7 +35,7 @@ def contents(out: Path) -> dict[str, bytes]:
 def test_a_run_leaves_every_file(images, out, tmp_path):
     summary = segment(images, out, kaggle=tmp_path / "submission.csv")
     per_image = [f"{folder}/{n}{end}" for n in ("none", "one", "three") for folder, end in FILES]
-    assert names_in(out) == sorted([*per_image, "cells.csv", "instances.json", "run.json"])
+    assert names_in(out) == sorted([*per_image, *TABLES, "instances.json", "run.json"])
     assert (summary.images, summary.skipped, summary.failures, summary.warnings) == (3, 0, {}, {})
     assert summary.cells == {"round": 4, "long": 0}
 
@@ -50,6 +52,7 @@ def test_a_run_leaves_every_file(images, out, tmp_path):
     assert {name: len(cells) for name, cells in predictions.items()} == {"none": 0, "one": 1, "three": 3}
 
 
+TABLES = ("cells.csv", "images.csv", *(["cells.parquet"] if find_spec("pyarrow") else []))
 FILES = (("coco", ".json"), ("labels", "_labels.tif"), ("overlays", "_overlay.png"))
 
 
@@ -92,6 +95,36 @@ def test_a_file_that_needs_an_extra_is_a_failure_and_the_rest_goes_on(images, ou
     assert summary.images == 3
     message = "bioio-czi is not installed: run  pip install 'somaseg[bioio]'"
     assert summary.failures == {str(images / "culture.czi"): f"{images / 'culture.czi'}: {message}"}
+
+
+def test_what_was_measured_is_in_the_tables_and_the_summary(images, out):
+    (images / "broken.png").write_bytes(b"\x89PNG broken")
+    summary = segment(images, out)
+    cells, tables = ({}, {})
+    for name, found in (("cells.csv", cells), ("images.csv", tables)):
+        with (out / name).open(newline="") as file:
+            found |= {(row["image"], row.get("label")): row for row in csv.DictReader(file)}
+    assert [row["intensity_mean"] for row in cells.values()] == ["200.0"] * 4
+    assert [row["background"] for row in cells.values()] == ["20.0"] * 4
+    assert cells["one", "1"]["path"] == str(images / "one.png")
+    # boxes of 6 x 10, 14 x 8 and 6 x 16 px in an image of 64 x 48
+    assert float(cells["three", "2"]["feret_max"]) == pytest.approx(np.hypot(14, 7))
+    assert float(cells["three", "2"]["feret_min"]) == 8
+    assert {name: row["cells"] for (name, _), row in tables.items()} == {"none": "0", "one": "1", "three": "3", "broken": ""}
+    assert float(tables["three", None]["confluence_percent"]) == pytest.approx(100 * (60 + 112 + 96) / (64 * 48))
+    assert "begins like no image" in tables["broken", None]["error"]
+    assert "medians: 1 cells an image, confluence 2.0 %; area of a cell 78 px" in summary.text()
+    assert manifest(out)["medians"]["area"] == 78
+
+
+def test_all_channels_are_measured_whichever_is_chosen(tmp_path, out):
+    planes = np.stack([np.full((48, 64), 7, np.uint8), blob_image(A), np.full((48, 64), 9, np.uint8)])
+    tifffile.imwrite(tmp_path / "x.ome.tif", planes, metadata={"axes": "CYX", "Channel": {"Name": ["DAPI", "phase", "GFP"]}})
+    assert segment(tmp_path / "x.ome.tif", out, channel="phase").failures == {}
+    with (out / "cells.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert [row[f"intensity_mean_{name}"] for name in ("DAPI", "phase", "GFP")] == ["7.0", "200.0", "9.0"]
+    assert row["background_phase"] == "20.0"
 
 
 def test_a_second_run_skips_what_is_done(images, out):

@@ -54,7 +54,7 @@ def test_merging_nothing_gives_an_empty_document(tmp_path):
 
 
 def test_many_cells_are_written_one_by_one_and_give_the_same_bytes(tmp_path, monkeypatch):
-    result = ImageResult(cells(), None, "a.png", 2, 0.5, {"made": "by hand"})
+    result = ImageResult(cells(), None, "a.png", 2, 0.5, measure(cells()), {"made": "by hand"})
     whole = coco_file(result).data
     assert isinstance(whole, bytes)
     monkeypatch.setattr(coco, "AT_ONCE", 1)

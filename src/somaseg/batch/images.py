@@ -6,7 +6,6 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,11 +18,13 @@ from somaseg.batch.prediction_file import Origin, SavedPrediction
 from somaseg.batch.prediction_folder import TileFolder
 from somaseg.config import MagnificationSettings, TrainedSize
 from somaseg.errors import InputError
+from somaseg.images.frame import Channels
 from somaseg.images.read import Frame, image_sha256, image_stem, read_frames
 from somaseg.instances import Pixels, Predictor
 from somaseg.magnification.choose import choose_magnification, predict_magnified
 from somaseg.parallel.run import run_tasks
 from somaseg.parallel.task import Task
+from somaseg.provenance import own_version
 
 LARGE = 8_000_000  # bytes of a file from which on its tiles are spread, too
 CHUNK = 8  # files that a worker takes at once, at most
@@ -44,7 +45,9 @@ class RunFolder(Protocol):
     def is_done(self, name: str, origins: Sequence[Origin]) -> bool:
         """Whether an image's files are there and were made from the same things."""
 
-    def add(self, name: str, members: Sequence[SavedPrediction], image: Pixels | None, begin: float) -> None:
+    def add(
+        self, name: str, members: Sequence[SavedPrediction], image: Pixels | None, begin: float, channels: Channels | None = None
+    ) -> None:
         """Make and write an image's files."""
 
 
@@ -111,7 +114,7 @@ class Images:
         told_by = dict.fromkeys((*frame.warnings, *(str(w.message) for w in caught)))  # each once
         told: dict[str, Any] = {"page": frame.page, "pixel_size": frame.pixel_size, "warnings": tuple(told_by)}
         told |= {"zoom": shown.zoom, "zoom_from": shown.source}
-        self.folder.add(name, [SavedPrediction(prediction, origin.model_copy(update=told))], frame.picture, begin)
+        self.folder.add(name, [SavedPrediction(prediction, origin.model_copy(update=told))], frame.picture, begin, frame.measured)
         kept.remove()
 
     def _origin(self, path: Path) -> Origin:
@@ -122,7 +125,7 @@ class Images:
             classes=predictor.classes,
             weights=predictor.name,
             weights_sha256=predictor.sha256,
-            somaseg=version("somaseg"),
+            somaseg=own_version(),
             model=about["model"],
             magnification=about.get("magnification", {}),
             tta=about["tta"],

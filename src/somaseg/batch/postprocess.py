@@ -17,7 +17,6 @@ from somaseg.export.formats import DEFAULT
 from somaseg.files import only_run
 from somaseg.fusion.methods import Method
 from somaseg.images.read import Frame, read_frames
-from somaseg.instances import Pixels
 
 
 def postprocess_folder(
@@ -56,7 +55,7 @@ def postprocess_folder(
 
 def _cells_of_file(path: Path, images: Sequence[ImagePredictions], results: ResultFolder) -> Iterator[ImageDone]:
     """Results of the images of a file, page by page."""
-    has_image = results.needs_image and is_still(path, images[0].origins[0].sha256)
+    has_image = is_still(path, images[0].origins[0].sha256)
     frames = read_frames(path, images[0].origins[0].channel) if has_image else iter(())
     for members in images:
         begin = time.perf_counter()
@@ -65,14 +64,15 @@ def _cells_of_file(path: Path, images: Sequence[ImagePredictions], results: Resu
         results.names.take(name)
         done = results.is_done(name, members.origins, has_image)
         if not done:
-            image = _page(frames, page)
-            results.add(name, [load_prediction(file) for file in members.files], image, begin)
+            frame = _page(frames, page)
+            image, channels = (None, None) if frame is None else (frame.picture, frame.measured)
+            results.add(name, [load_prediction(file) for file in members.files], image, begin, channels)
         yield ImageDone(name, page, done)
 
 
-def _page(frames: Iterator[Frame], page: int | None) -> Pixels | None:
+def _page(frames: Iterator[Frame], page: int | None) -> Frame | None:
     """The next frame that has this page; None where it cannot be read."""
     try:
-        return next((frame.picture for frame in frames if frame.page == page), None)
+        return next((frame for frame in frames if frame.page == page), None)
     except (InputError, MissingExtraError):
         return None

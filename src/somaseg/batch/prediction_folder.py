@@ -15,6 +15,7 @@ from somaseg.batch.prediction_file import SUFFIX, Origin, SavedPrediction, load_
 from somaseg.batch.summary import RunSummary
 from somaseg.errors import InputError
 from somaseg.files import write_whole
+from somaseg.images.frame import Channels
 from somaseg.instances import Pixels, Prediction
 from somaseg.provenance import Manifest
 
@@ -37,7 +38,9 @@ class PredictionFolder:
         found = self._origin(name)
         return found is not None and [found.key()] == [origin.key() for origin in origins]
 
-    def add(self, name: str, members: Sequence[SavedPrediction], image: Pixels | None, begin: float) -> None:
+    def add(
+        self, name: str, members: Sequence[SavedPrediction], image: Pixels | None, begin: float, channels: Channels | None = None
+    ) -> None:
         """Save the one prediction of an image, with the seconds since `begin`; the image itself is not kept."""
         (saved,) = members
         origin = saved.origin.model_copy(update={"seconds": round(time.perf_counter() - begin, 4)})

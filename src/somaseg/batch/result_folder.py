@@ -3,7 +3,8 @@
 DIR/FORMAT/NAME...             a file of each image in each format, see `somaseg.export.formats`
 DIR/coco/NAME.json             one of them: its cells as COCO JSON; written last, so that it stands for a finished image
 DIR/instances.json             the cells of all images as COCO JSON
-DIR/cells.csv                  a row a cell
+DIR/cells.csv                  a row a cell, and DIR/cells.parquet where pyarrow is installed
+DIR/images.csv                 a row an image
 DIR/run.json                   how they were made, and what went wrong
 """
 
@@ -11,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,16 @@ from somaseg.export import coco
 from somaseg.export.formats import DEFAULT, FORMATS, RECORD
 from somaseg.export.image_result import ImageResult
 from somaseg.export.submission import submission_csv
-from somaseg.export.table import cells_csv
+from somaseg.export.table import Tables
 from somaseg.files import check_folder, write_whole
 from somaseg.fusion.methods import Method
+from somaseg.images.frame import Channels
 from somaseg.images.read import frame_name
 from somaseg.instances import Pixels
-from somaseg.provenance import Manifest
+from somaseg.measure.cells import measure
+from somaseg.provenance import Manifest, own_version
 
-PARTS = {"images", "annotations", "categories"}  # of a COCO document
+PARTS = {"images", "annotations", "categories", "measurements"}  # of the document of an image
 
 
 class ResultFolder:
@@ -49,6 +52,7 @@ class ResultFolder:
         self.out, self.method = out, method
         self.formats = {name: FORMATS[name] for name in formats if name != RECORD}
         self.names = Names(self._owner)
+        self._last: tuple[bytes, Any] = b"", None
 
     @property
     def needs_image(self) -> bool:
@@ -70,11 +74,15 @@ class ResultFolder:
         document = self._document(name)
         if document is None or document["info"]["made_from"] != self._result_key(origins):
             return False
+        if has_image and document["measurements"]["channels"] is None:
+            return False
         due = [form for form, entry in self.formats.items() if has_image or not entry.needs_image]
         written = document["info"]["bytes"]
         return all(form in written and _size(self._file(form, name)) == written[form] for form in due)
 
-    def add(self, name: str, members: Sequence[SavedPrediction], image: Pixels | None, begin: float) -> None:
+    def add(
+        self, name: str, members: Sequence[SavedPrediction], image: Pixels | None, begin: float, channels: Channels | None = None
+    ) -> None:
         """Make the cells of an image and write all its files.
 
         Args:
@@ -82,17 +90,20 @@ class ResultFolder:
             members: its predictions, one or of several models.
             image: (H, W) or (H, W, C); without it there is no file that shows it.
             begin: when the work on the image began, by `time.perf_counter`.
+            channels: whose intensities are measured; without them there are none.
         """
         cells, steps = self.method.cells([member.prediction for member in members])
         origins = [member.origin for member in members]
         first = origins[0]
         seconds = round(time.perf_counter() - begin, 4)
         warnings = list(dict.fromkeys(warning for origin in origins for warning in origin.warnings))
-        result = ImageResult(cells, image, Path(first.file).name, first.page, first.pixel_size)
+        result = ImageResult(cells, image, Path(first.file).name, first.page, first.pixel_size, measure(cells, channels))
+        if channels is None:
+            warnings.append(f"no intensities: {_gone(first)}")
         lost, written = {}, {}
         for form, entry in self.formats.items():
             if entry.needs_image and image is None:
-                warnings.append(f"no {form}: the image {first.file} is gone or was changed after the prediction")
+                warnings.append(f"no {form}: {_gone(first)}")
                 continue
             saved = entry.export(result).save(self._file(form, name))
             lost[form], written[form] = saved.pixels_lost, saved.size
@@ -114,20 +125,26 @@ class ResultFolder:
             begin: when the run began, by `time.perf_counter`.
         """
         names = gone_through.names
-        coco.merge_coco(self._documents(names), gone_through.file_names(), classes).save(self.out / "instances.json")
-        write_whole(self.out / "cells.csv", cells_csv(self._documents(names), names))
+        by_image = {}
+        tables = Tables(classes)
+        cells: Counter[int] = Counter()
+        steps: Counter[str] = Counter()
+
+        def noted() -> Iterator[dict[str, Any]]:
+            """The documents, which are read once for all files of the run."""
+            for (path, done), document in zip(gone_through.images, self._documents(names), strict=True):
+                by_image[done.name] = {**document["info"], "file": str(path.resolve())}
+                tables.add(done.name, document)
+                cells.update(a["category_id"] for a in document["annotations"])
+                steps.update(document["info"]["steps"])
+                yield document
+
+        coco.merge_coco(noted(), gone_through.file_names(), classes).save(self.out / "instances.json")
+        self._write_tables(tables, gone_through.failures)
         if kaggle is not None:
             ids = [frame_name(path, done.page) for path, done in gone_through.images]
             cells_by_id = zip(ids, map(coco.cells_of, self._documents(names)), strict=True)
             write_whole(kaggle, submission_csv(cells_by_id))
-
-        by_image = {}
-        cells: Counter[int] = Counter()
-        steps: Counter[str] = Counter()
-        for (path, done), document in zip(gone_through.images, self._documents(names), strict=True):
-            by_image[done.name] = {**document["info"], "file": str(path.resolve())}
-            cells.update(a["category_id"] for a in document["annotations"])
-            steps.update(document["info"]["steps"])
         told = ("file", "zoom", "zoom_from", "seconds", "steps", "label_pixels_lost")
         manifest = Manifest(
             settings={**self.method.settings, "overlay": "overlays" in self.formats},
@@ -141,15 +158,25 @@ class ResultFolder:
             more={
                 "left_out": gone_through.left_out,
                 "steps": dict(steps),
+                "medians": tables.medians(),
                 "by_image": {name: {key: info[key] for key in told} for name, info in by_image.items()},
             },
         )
         write_whole(self.out / "run.json", manifest.json())
         return RunSummary.of(manifest, self.out)
 
+    def _write_tables(self, tables: Tables, failures: Mapping[str, str]) -> None:
+        write_whole(self.out / "cells.csv", tables.cells_csv())
+        write_whole(self.out / "images.csv", tables.images_csv(failures))
+        parquet = self.out / "cells.parquet"
+        if find_spec("pyarrow") is not None:
+            write_whole(parquet, tables.cells_parquet())
+        else:
+            parquet.unlink(missing_ok=True)  # of an earlier run, of other cells
+
     def _result_key(self, origins: Sequence[Origin]) -> dict[str, Any]:
         keys = [origin.key() for origin in origins]
-        return {"predictions": keys, "settings": self.method.settings, "somaseg": version("somaseg")}
+        return {"predictions": keys, "settings": self.method.settings, "somaseg": own_version()}
 
     def _owner(self, name: str) -> str | None:
         document = self._document(name)
@@ -163,17 +190,24 @@ class ResultFolder:
             yield document
 
     def _document(self, name: str) -> dict[str, Any] | None:
-        """The COCO document of an image; None where there is none that `add` made."""
+        """The COCO document of an image; None where there is none that `add` made. The last one is remembered: it is asked for twice."""
         try:
-            document = orjson.loads(self._file(RECORD, name).read_bytes())
+            data = self._file(RECORD, name).read_bytes()
+            if data != self._last[0]:
+                self._last = data, orjson.loads(data)
         except (OSError, orjson.JSONDecodeError):
             return None
+        document = self._last[1]
         info = document.get("info") if isinstance(document, dict) else None
         is_whole = isinstance(info, dict) and {"made_from", "source", "bytes"} <= info.keys() and document.keys() >= PARTS
         return dict(document) if is_whole else None
 
     def _file(self, form: str, name: str) -> Path:
         return self.out / form / f"{name}{FORMATS[form].suffix}"
+
+
+def _gone(origin: Origin) -> str:
+    return f"the image {origin.file} is gone or was changed after the prediction"
 
 
 def _size(file: Path) -> int | None:

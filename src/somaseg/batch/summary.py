@@ -24,6 +24,7 @@ class RunSummary:
         seconds: of the whole run.
         left_out: why what looked like an image was none of the run, by file or folder.
         zooms: how many times larger the network was shown each image, and where that came from, by image.
+        medians: of the run's images and cells, as `run.json` has them; empty where the run made predictions.
     """
 
     out: Path
@@ -35,13 +36,15 @@ class RunSummary:
     seconds: float
     left_out: Mapping[str, str] = field(default_factory=dict)
     zooms: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    medians: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, manifest: Manifest, out: Path) -> "RunSummary":
         """The summary of a run that left `manifest` in the folder `out`."""
         m = manifest
         zooms = {name: (told["zoom"], told["zoom_from"]) for name, told in m.more.get("by_image", {}).items() if told.get("zoom_from")}
-        return cls(out, m.images, m.skipped or 0, m.cells, m.failures, m.warnings, m.seconds, m.more.get("left_out", {}), zooms)
+        more = (m.more.get("left_out", {}), zooms, m.more.get("medians", {}))
+        return cls(out, m.images, m.skipped or 0, m.cells, m.failures, m.warnings, m.seconds, *more)
 
     def text(self) -> str:
         """The same for people, a line a fact."""
@@ -59,8 +62,19 @@ class RunSummary:
         if self.cells is not None:
             counts = ": " + (", ".join(f"{count} {name}" for name, count in self.cells.items() if count) or "no cell")
         lines.append(f"{counted(self.images, 'image')} in {self.seconds:.1f} s{before}{counts}")
+        lines += self._middle()
         lines += failed(self.failures)
         return "\n".join([*lines, f"{'predictions' if self.cells is None else 'results'} in {self.out}"])
+
+    def _middle(self) -> list[str]:
+        """The line of what an image and a cell in the middle are like; none without cells."""
+        m = self.medians
+        if "area" not in m:
+            return []
+        density = f", {m['cells_per_mm2']:,.0f} cells per mm²" if "cells_per_mm2" in m else ""
+        area = f" ({m['area_um2']:,.0f} µm²)" if "area_um2" in m else ""
+        image = f"{m['cells']:g} cells an image, confluence {m['confluence_percent']:.1f} %{density}"
+        return [f"medians: {image}; area of a cell {m['area']:,.0f} px{area}"]
 
 
 def counted(number: int, noun: str) -> str:

@@ -55,9 +55,11 @@ def _centroid(crop: mk.Mask, box: NDArray[np.int32]) -> list[float]:
 
 
 def coco_file(result: ImageResult) -> Exported:
-    """The COCO JSON of a result; `info` tells how it was made."""
+    """The COCO JSON of a result; `info` tells how it was made, `measurements` has a list a column, in the order of the annotations."""
     cells = result.cells
     document = {"info": result.info, **coco_document(cells[:0], result.file_name, result.page, result.pixel_size)}
+    if result.measurements is not None:
+        document["measurements"] = result.measurements.as_json()
     if len(cells) > AT_ONCE:
         return Exported(lambda file: _write(file, document, map(orjson.dumps, annotations(cells))))
     return Exported(orjson.dumps({**document, "annotations": list(annotations(cells))}))

@@ -7,6 +7,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from somaseg.files import whole, write_whole
 from somaseg.instances import Instances, Pixels
+from somaseg.measure.cells import Measurements
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class ImageResult:
         file_name: of the image, without its folder.
         page: number of the page in a stack; None where the file holds one image.
         pixel_size: edge of a pixel in µm; None where it is not known.
+        measurements: of the cells; None where nobody measured them.
         info: how the result was made, as JSON takes it.
     """
 
@@ -27,6 +29,7 @@ class ImageResult:
     file_name: str
     page: int | None = None
     pixel_size: float | None = None
+    measurements: Measurements | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
 
 

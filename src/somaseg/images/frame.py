@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,18 @@ Meaning = Literal["grey", "colour", "channels"]
 Alpha = Literal["straight", "premultiplied"]
 MAX_CHANNELS = 4  # more than red, green, blue and alpha are never the colours of one picture
 COLOURS = ("red", "green", "blue", "alpha")
+
+
+class Channels(NamedTuple):
+    """What is measured of an image.
+
+    Attributes:
+        array: (H, W) or (H, W, C), in the file's own numbers; of the C channels the first ones are measured.
+        names: of the channels that are measured; their numbers from 0 where the file has no names.
+    """
+
+    array: Pixels
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +44,7 @@ class Frame:
         alpha: how the last channel says where there is no picture; None where it does not.
         channels: names of the channels where the file has them, else empty.
         warnings: what to know of the file before its frame is trusted.
+        whole: the frame with all its channels, where one of them was chosen.
     """
 
     path: Path
@@ -42,6 +55,7 @@ class Frame:
     alpha: Alpha | None = None
     channels: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    whole: "Frame | None" = None
 
     @property
     def name(self) -> str:
@@ -63,6 +77,17 @@ class Frame:
             return each_pixel(array, lambda a: a[..., :3]) if self.meaning == "colour" else _channel(array, 0)
         return array
 
+    @property
+    def measured(self) -> Channels:
+        """All channels of the file that hold light, whichever was chosen; alpha is none of them."""
+        if self.whole is not None:
+            return self.whole.measured
+        count = 1 if self.array.ndim == 2 else self.array.shape[2] - (self.alpha is not None)
+        names = COLOURS if self.meaning == "colour" and count > 1 else self.channels
+        told = [name.strip() for name in names[:count]]
+        is_clear = len(set(told)) == count and all(told)
+        return Channels(self.array, tuple(told if is_clear else map(str, range(count))))
+
     def choose(self, channel: str | None) -> "Frame":
         """The frame with only the channel of this name, or of this number from 0; None leaves one to four channels as they are.
 
@@ -73,7 +98,7 @@ class Frame:
         if channel is not None:
             number = self._number(channel, count)
             array = self.array if self.array.ndim == 2 else _channel(self.array, number)
-            return replace(self, array=array, meaning="grey", alpha=None, channels=self.channels[number : number + 1])
+            return replace(self, array=array, meaning="grey", alpha=None, channels=self.channels[number : number + 1], whole=self)
         if self.meaning != "channels" or count == 1:
             return self
         if count > MAX_CHANNELS:
