@@ -1,4 +1,4 @@
-"""The commands that make cells of images: segment, predict, postprocess, fuse."""
+"""The commands that make cells of images, and write them: segment, predict, postprocess, fuse, export."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,20 @@ from typing import Annotated
 import typer
 
 from somaseg.cli.app import app, console, finish
-from somaseg.cli.options import DEFAULT_WEIGHTS, Assignments, Channel, Images, Out, Overlay, SettingsFile, Submission, Weights, formats
+from somaseg.cli.options import (
+    DEFAULT_WEIGHTS,
+    Assignments,
+    Channel,
+    Export,
+    Images,
+    Out,
+    Overlay,
+    SettingsFile,
+    Submission,
+    Weights,
+    formats,
+    known_formats,
+)
 
 
 @app.command()
@@ -16,6 +29,7 @@ def segment(
     weights: Weights = DEFAULT_WEIGHTS,
     kaggle: Submission = None,
     overlay: Overlay = True,
+    export: Export = None,
     channel: Channel = None,
     settings_file: SettingsFile = None,
     assignments: Assignments = None,
@@ -29,7 +43,7 @@ def segment(
     own = SegmentSettings(detect=segmenter.model_settings.detect, postprocess=segmenter.settings)
     settings = override(update(own, settings_file), assignments or [])
     segmenter.configure(settings)
-    finish(segment_folder(paths, out, segmenter, settings.postprocess, kaggle, formats(overlay), console, channel))
+    finish(segment_folder(paths, out, segmenter, settings.postprocess, kaggle, formats(overlay, export), console, channel))
 
 
 @app.command()
@@ -58,6 +72,7 @@ def postprocess(
     out: Out,
     kaggle: Submission = None,
     overlay: Overlay = True,
+    export: Export = None,
     settings_file: SettingsFile = None,
     assignments: Assignments = None,
 ) -> None:
@@ -68,7 +83,7 @@ def postprocess(
 
     runs = read_runs([predictions])
     settings = runs.settings(settings_file, assignments or [])
-    finish(postprocess_folder(runs, out, single(settings.postprocess, runs.classes), kaggle, formats(overlay), console))
+    finish(postprocess_folder(runs, out, single(settings.postprocess, runs.classes), kaggle, formats(overlay, export), console))
 
 
 @app.command()
@@ -79,6 +94,7 @@ def fuse(
     out: Out,
     kaggle: Submission = None,
     overlay: Overlay = True,
+    export: Export = None,
     settings_file: SettingsFile = None,
     assignments: Assignments = None,
 ) -> None:
@@ -89,4 +105,19 @@ def fuse(
 
     runs = read_runs(predictions)
     settings = runs.settings(settings_file, assignments or [])
-    finish(postprocess_folder(runs, out, fused(settings.fuse, settings.postprocess, runs.classes), kaggle, formats(overlay), console))
+    finish(
+        postprocess_folder(runs, out, fused(settings.fuse, settings.postprocess, runs.classes), kaggle, formats(overlay, export), console)
+    )
+
+
+@app.command()
+def export(
+    result: Annotated[Path, typer.Argument(help="Folder of `somaseg segment`, `postprocess` or `fuse`.", show_default=False)],
+    to: Annotated[list[str], typer.Option(metavar="FORMATS", help="imagej, qupath, ... with commas between them.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="Another folder than the result, as for files that are to be corrected.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that differ, corrected ones too.")] = False,
+) -> None:
+    """Write a finished result in formats of other programs; exit code 1 when a file could not be written or was kept."""
+    from somaseg.batch.export import export_folder
+
+    finish(export_folder(result, known_formats(to), out, overwrite, console))

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from somaseg.export.coco import coco_file
+from somaseg.export.foreign.imagej import roi_file
+from somaseg.export.foreign.qupath import geojson_file
 from somaseg.export.image_result import Exported, ImageResult
 from somaseg.export.labels import label_file
 from somaseg.export.overlay import overlay_file
@@ -28,6 +30,8 @@ FORMATS = {
     "coco": Format(".json", coco_file),
     "labels": Format("_labels.tif", label_file),
     "overlays": Format("_overlay.png", overlay_file, needs_image=True),
+    "imagej": Format(".zip", roi_file),
+    "qupath": Format(".geojson", geojson_file),
 }
 
 RECORD = "coco"  # in every result and written last: it tells what a result was made from, and stands for a finished image

@@ -14,6 +14,7 @@ from somaseg.masks.crops import EMPTY_BOX, Boxes, Mask, Size, crop_from_mask
 
 Ring = NDArray[np.int64]
 Polygon = list[Ring]  # the outer ring, then holes
+Point = tuple[int, int]
 
 # By the pixels round a corner, upper left 1, upper right 2, lower left 4, lower right 8: how often the boundary turns there.
 TURNS = np.array([0, 1, 1, 0, 1, 0, 2, 1, 1, 2, 0, 1, 0, 1, 1, 0])
@@ -27,22 +28,25 @@ def polygons_from_crop(crop: Mask, box: Sequence[int] | Boxes) -> list[Polygon]:
     Rings are (n, 2) of x, y, not closed, without points in the middle of a straight line, and visit no point twice: pieces, holes
     and their like may touch in corners. Outer rings run clockwise as the image is seen (y down), holes the other way.
     """
-    rings = _simple(_rings(crop)) if crop.size else []
+    if not crop.size:
+        return []
     shift = np.array([int(box[0]), int(box[1])])
-    outer = [ring for ring in rings if _doubled_area(ring) > 0]
-    holes = [ring for ring in rings if _doubled_area(ring) < 0]
+    rings = _simple(_rings(crop))
+    outer = [np.array(ring) for ring in rings if _doubled_area(ring) > 0]
+    holes = [np.array(ring) for ring in rings if _doubled_area(ring) < 0]
     if len(outer) == 1:
         return [[ring + shift for ring in (*outer, *holes)]]
-    pieces = ndimage.label(crop)[0] if holes else None
-    polygons = {_piece(ring, pieces) if pieces is not None else number: [ring + shift] for number, ring in enumerate(outer)}
+    pieces = np.asarray(ndimage.label(crop)[0])
+    polygons = {_piece(ring, pieces): [ring + shift] for ring in outer}
     for hole in holes:
         polygons[_piece(hole, pieces)].append(hole + shift)
     return list(polygons.values())
 
 
-def _rings(crop: Mask) -> list[list[tuple[int, int]]]:
+def _rings(crop: Mask) -> list[list[Point]]:
     """Closed lines along the boundary, each with the mask on its right; pixels that touch in a corner alone are apart there."""
-    padded = np.pad(crop, 1).astype(np.uint8)
+    padded = np.zeros((crop.shape[0] + 2, crop.shape[1] + 2), np.uint8)
+    padded[1:-1, 1:-1] = crop
     around = padded[:-1, :-1] + 2 * padded[:-1, 1:] + 4 * padded[1:, :-1] + LOWER_RIGHT * padded[1:, 1:]
     turns = TURNS[around]
     y, x = np.nonzero(turns)
@@ -70,31 +74,30 @@ def _rings(crop: Mask) -> list[list[tuple[int, int]]]:
     return rings
 
 
-def _simple(rings: list[list[tuple[int, int]]]) -> list[Ring]:
+def _simple(rings: list[list[Point]]) -> list[list[Point]]:
     """The rings, parted where they visit a point twice."""
     simple = []
     for ring in rings:
         if len(set(ring)) == len(ring):
-            simple.append(np.array(ring))
+            simple.append(ring)
             continue
-        open_line: list[tuple[int, int]] = []
-        places: dict[tuple[int, int], int] = {}
+        open_line: list[Point] = []
+        places: dict[Point, int] = {}
         for point in ring:
             if point in places:
                 loop = open_line[places[point] :]
-                simple.append(np.array(loop))
+                simple.append(loop)
                 del open_line[places[point] :]
                 for gone in loop:
                     del places[gone]
             places[point] = len(open_line)
             open_line.append(point)
-        simple.append(np.array(open_line))
+        simple.append(open_line)
     return simple
 
 
-def _doubled_area(ring: Ring) -> int:
-    x, y = ring.T
-    return int(x @ np.roll(y, -1) - y @ np.roll(x, -1))
+def _doubled_area(ring: list[Point]) -> int:
+    return sum(x * next_y - y * next_x for (x, y), (next_x, next_y) in zip(ring, ring[1:] + ring[:1], strict=True))
 
 
 def _piece(ring: Ring, pieces: NDArray[Any]) -> int:
@@ -119,7 +122,7 @@ def crop_from_rings(
         walk: the same for the rows that the lines cross.
     """
     height, width = size
-    lines = [np.concatenate([ring, np.roll(ring, -1, axis=0)], axis=1) for ring in rings if len(ring)]
+    lines = [np.column_stack([ring, np.concatenate([ring[1:], ring[:1]])]) for ring in rings if len(ring)]
     if not lines:
         return EMPTY_BOX, np.zeros((0, 0), bool)
     x0, y0, x1, y1 = np.concatenate(lines).astype(np.float64).T
