@@ -8,7 +8,7 @@ from somaseg.export.foreign.imagej import roi_file
 from somaseg.export.foreign.qupath import geojson_file
 from somaseg.export.image_result import Exported, ImageResult
 from somaseg.export.labels import label_file
-from somaseg.export.overlay import overlay_file
+from somaseg.export.overlay import outline_file, overlay_file
 
 
 class Format(NamedTuple):
@@ -30,6 +30,7 @@ FORMATS = {
     "coco": Format(".json", coco_file),
     "labels": Format("_labels.tif", label_file),
     "overlays": Format("_overlay.png", overlay_file, needs_image=True),
+    "outlines": Format("_outlines.png", outline_file, needs_image=True),
     "imagej": Format(".zip", roi_file),
     "qupath": Format(".geojson", geojson_file),
 }
