@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from somaseg.annotations.coco import file_problems
+from somaseg.annotations.foreign.cellpose import read_array_file
 from somaseg.annotations.foreign.imagej import read_rois
 from somaseg.annotations.foreign.kinds import kind_of
+from somaseg.annotations.foreign.ome_zarr import read_zarr_labels
 from somaseg.annotations.foreign.outlined import cells_of
 from somaseg.annotations.foreign.qupath import read_geojson
 from somaseg.annotations.foreign.records import Record, record_of
@@ -92,10 +94,7 @@ def read_labels(path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
     Raises:
         InputError: when it cannot be read or is no image of whole numbers.
     """
-    planes = read_planes(path)  # any container by its content
-    if len(planes) != 1:
-        raise InputError(f"{path}: holds {len(planes)} planes, expected one: save the labels of each image as a file of their own")
-    array = planes[0]
+    array, described = _stored(path)
     if array.ndim == 3:
         colours = array[..., :3] if array.shape[2] == 4 else array
         if not (colours == colours[..., :1]).all():
@@ -111,7 +110,20 @@ def read_labels(path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
     check_pixels(str(path), *array.shape)
     if array.dtype.kind == "f":
         array = array.astype(np.uint32 if array.max(initial=0) < 2**32 else np.int64)
-    return array, _described(path)
+    return array, described
+
+
+def _stored(path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
+    """The only plane of a file, in any container by its content, and what its description tells."""
+    kind = kind_of(path)
+    if kind == "cellpose":
+        return read_array_file(path)
+    if kind == "ome-zarr":
+        return read_zarr_labels(path)
+    planes = read_planes(path)
+    if len(planes) != 1:
+        raise InputError(f"{path}: holds {len(planes)} planes, expected one: save the labels of each image as a file of their own")
+    return planes[0], _described(path)
 
 
 def _described(path: Path) -> dict[str, Any]:

@@ -105,10 +105,11 @@ class _Export:
             self.kept[str(file)] = f"{file}: is not written, since it shows the image, which is gone or was changed"
             return
         exported = entry.export(result)
-        if file.exists() and file.read_bytes() != exported.data and not self.overwrite:
+        if not self.overwrite and any(place.exists() and place.read_bytes() != data for place, data in exported.files(file)):
             self.kept[str(file)] = f"{file}: is there and differs, as after a correction, so it is kept: --overwrite replaces it"
             return
-        write_whole(file, exported.data)
+        for place, data in exported.files(file):
+            write_whole(place, data)
         if exported.pixels_lost:
             self.lost[str(file)] = exported.pixels_lost
 

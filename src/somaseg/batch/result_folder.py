@@ -95,7 +95,8 @@ class ResultFolder:
                 warnings.append(f"no {form}: the image {first.file} is gone or was changed after the prediction")
                 continue
             exported = entry.export(result)
-            write_whole(self._file(form, name), exported.data)
+            for file, data in exported.files(self._file(form, name)):
+                write_whole(file, data)
             lost[form], written[form] = exported.pixels_lost, len(exported.data)
         info = {"made_from": self._result_key(origins), "seconds": seconds, "steps": steps, "warnings": warnings}
         info |= {"source": str(Path(first.file).resolve()), "label_pixels_lost": lost.get("labels", 0), "bytes": written}

@@ -4,7 +4,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from somaseg.export.coco import coco_file
+from somaseg.export.foreign.cellpose import mask_file, seg_file
 from somaseg.export.foreign.imagej import roi_file
+from somaseg.export.foreign.ome_tiff import ome_tiff_file
+from somaseg.export.foreign.ome_zarr import zarr_file
 from somaseg.export.foreign.qupath import geojson_file
 from somaseg.export.image_result import Exported, ImageResult
 from somaseg.export.labels import label_file
@@ -33,6 +36,10 @@ FORMATS = {
     "outlines": Format("_outlines.png", outline_file, needs_image=True),
     "imagej": Format(".zip", roi_file),
     "qupath": Format(".geojson", geojson_file),
+    "cellpose": Format("_seg.npy", seg_file),
+    "cellpose-masks": Format("_cp_masks.tif", mask_file),
+    "ome-tiff": Format("_labels.ome.tif", ome_tiff_file),
+    "ome-zarr": Format(".ome.zarr/zarr.json", zarr_file, needs_image=True),
 }
 
 RECORD = "coco"  # in every result and written last: it tells what a result was made from, and stands for a finished image

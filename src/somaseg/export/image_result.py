@@ -1,7 +1,9 @@
 """What an exporter is given, and what it gives back."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
@@ -31,7 +33,19 @@ class ImageResult:
 
 
 class Exported(NamedTuple):
-    """A file's content, and the pixels of cells that its format could not hold."""
+    """A file's content, and the pixels of cells that its format could not hold.
+
+    Attributes:
+        data: the content.
+        pixels_lost: see above.
+        beside: contents of further files, by their paths from the folder of the file on; formats that are folders have such.
+    """
 
     data: bytes
     pixels_lost: int = 0
+    beside: Mapping[str, bytes] = MappingProxyType({})
+
+    def files(self, path: Path) -> Iterator[tuple[Path, bytes]]:
+        """All files and their contents; the file itself, at `path`, comes last, so that it stands for all of them."""
+        yield from ((path.parent / name, data) for name, data in self.beside.items())
+        yield path, self.data
