@@ -114,3 +114,19 @@ def test_the_command_names_a_wrong_setting(command, three, out):
     result = command("segment", three, "--out", out, "--set", "postprocess.nms=1")
     assert isinstance(result.exception, InputError)
     assert "postprocess.nms: there is no such setting" in str(result.exception)
+
+
+def test_export_beside_a_run_and_afterwards(command, three, out, tmp_path):
+    assert command("segment", three, "--out", out, "--export", "imagej,qupath", "--export", "qupath").exit_code == 0
+    assert (out / "imagej/three.zip").exists()
+    assert (out / "qupath/three.geojson").exists()
+    done = command("export", out, "--to", "qupath", "--out", tmp_path / "fix")
+    assert done.exit_code == 0, done.output
+    (tmp_path / "fix/qupath/three.geojson").write_text("[]")
+    again = command("export", out, "--to", "qupath", "--out", tmp_path / "fix")
+    assert again.exit_code == 1
+    assert "is there and differs" in again.output
+    for words in (("export", out, "--to", "png"), ("segment", three, "--out", out, "--export", "png")):
+        failed = command(*words)
+        assert isinstance(failed.exception, InputError)
+        assert "format 'png' is not known: there are coco, labels, overlays, imagej, qupath" in str(failed.exception)

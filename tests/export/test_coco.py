@@ -4,6 +4,7 @@ from somaseg.annotations.read import read_annotations
 from somaseg.export import coco
 from somaseg.export.coco import annotations, cells_of, coco_document, coco_file, merge_coco
 from somaseg.export.image_result import ImageResult
+from somaseg.measure.cells import measure
 from two_cells import CLASSES, TWO, cells
 
 

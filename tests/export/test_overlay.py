@@ -30,7 +30,7 @@ def colour_of(picture: NDArray[np.uint8], x: int, y: int) -> NDArray[np.int64]:
 
 
 def test_overlay_draws_outlines_and_leaves_the_inside_grey():
-    picture = np.asarray(overlay(grey((80, 100)), square([0, 0])))
+    picture = np.asarray(overlay(grey((80, 100)), square([0, 0]), numbers=False))
     assert picture.shape == (80 * 4 + 40, 420, 3)
     inside = picture[60:100, 60:100].astype(int)
     assert np.ptp(inside, axis=2).max() == 0
@@ -93,3 +93,15 @@ def test_outlines_are_drawn_some_at_a_time(monkeypatch):
     whole = np.asarray(overlay(grey((80, 100)), cells))
     monkeypatch.setattr(module, "AT_ONCE", 1)
     np.testing.assert_array_equal(np.asarray(overlay(grey((80, 100)), cells)), whole)
+
+
+def test_overlay_writes_numbers_and_a_scale_bar_where_they_are_wanted():
+    plain, numbered, sized = (
+        np.asarray(overlay(grey((80, 100)), square([0, 0]), *given)) for given in ((None, False), (None, True), (0.5, True))
+    )
+    where = np.argwhere((plain != numbered).any(axis=2))
+    assert (where.min(axis=0) >= 40).all()
+    assert (where.max(axis=0) < (240, 320)).all()
+    assert not (plain[320:] != numbered[320:]).any()
+    assert (numbered[:320, :400] == sized[:320, :400]).all()
+    assert (numbered[320:] != sized[320:, :420]).any()

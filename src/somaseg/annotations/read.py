@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from somaseg.annotations.coco import read_coco
+from somaseg.annotations.foreign.kinds import kind_of
 from somaseg.annotations.kaggle import read_kaggle
 from somaseg.annotations.label_image import LABEL_SUFFIXES, label_files, read_label_images
 from somaseg.annotations.samples import Problem, Sample
@@ -17,10 +18,11 @@ TABLE_SUFFIXES = (".csv", ".tsv")
 
 
 def read_annotations(path: str | Path, images: str | Path | None = None, opened: bool = True) -> list[Sample]:
-    """Samples of a `train.csv`, a COCO JSON, label images, or a folder that holds one of them.
+    """Samples of a `train.csv`, a COCO JSON, label images, what ImageJ, QuPath and Cellpose save, or a folder that holds one of them.
 
-    Image files are located but not opened, and may be absent. A folder is searched in this order: `annotations.json`,
-    `instances.json`, `train.csv`, the only JSON file, the folder `labels`, label images beside their images.
+    Image files are located but not opened, and may be absent, save for outlines of ImageJ and QuPath, which need the image's size. A
+    folder is searched in this order: `annotations.json`, `instances.json`, `train.csv`, the only JSON file, the folder `labels`, label
+    images and files of other programs beside their images.
 
     Args:
         path: file or folder.
@@ -57,6 +59,8 @@ def inspect_annotations(path: str | Path, images: str | Path | None = None) -> t
     if folder is not None and not folder.is_dir():
         raise InputError(f"{folder}: is no folder of images: check the path")
     with _collector_paused():
+        if kind_of(source) is not None:
+            return read_label_images(source, folder)
         if source.suffix.lower() in TABLE_SUFFIXES:
             return read_kaggle(source, folder)
         if source.suffix.lower() in JSON_SUFFIXES:
@@ -80,22 +84,24 @@ def locate(path: Path, images: Path | None = None) -> Path:
     """The annotation file, or folder of label images, that `path` means."""
     known = (*TABLE_SUFFIXES, *JSON_SUFFIXES, *LABEL_SUFFIXES)
     if path.is_file():
-        if path.suffix.lower() in known:
+        if path.suffix.lower() in known or kind_of(path) is not None:
             return path
-        raise InputError(f"{path}: is no annotation file: expected one that ends in {', '.join(known)}")
+        raise InputError(f"{path}: is no annotation file: expected one that ends in {', '.join(known)}, or of ImageJ, QuPath or Cellpose")
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder: check the path")
+    if kind_of(path) is not None:
+        return path
     files = {p.name.casefold(): p for p in sorted(path.iterdir()) if p.is_file() and not p.name.startswith(".")}
     for name in (*COCO_NAMES, "train.csv"):
         if name in files:
             return files[name]
     found = [file for name, file in files.items() if name.endswith(".json")]
-    if len(found) == 1:
+    if len(found) == 1 and kind_of(found[0]) is None:
         return found[0]
     for folder in (path / "labels", path):
         if folder.is_dir() and label_files(folder, images):
             return folder
     raise InputError(
-        f"{path}: holds no annotations: expected annotations.json, train.csv, or label images (TIFF or PNG) in a folder labels or named "
-        "*_labels, *_masks or *_cp_masks"
+        f"{path}: holds no annotations: expected annotations.json, train.csv, label images (TIFF or PNG) in a folder labels or named "
+        "*_labels, *_masks or *_cp_masks, or zips of ImageJ ROIs, GeoJSON of QuPath or *_seg.npy of Cellpose"
     )

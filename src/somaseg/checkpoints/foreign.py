@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from somaseg.checkpoints.pickles import read_pickle
 from somaseg.errors import InputError
+from somaseg.pickles import read_pickle
 
 ZIP = b"PK\x03\x04"
 TORCH_BEFORE_ZIP = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # a pickle of the number that PyTorch's older files begin with

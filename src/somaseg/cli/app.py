@@ -9,6 +9,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
+    from somaseg.batch.export import ExportSummary
     from somaseg.batch.summary import RunSummary
     from somaseg.pseudolabels.folder import PseudoSummary
 
@@ -63,7 +64,7 @@ def wrote(*paths: Path) -> None:
         say(f"wrote {path}")
 
 
-def finish(summary: "RunSummary | PseudoSummary") -> None:
+def finish(summary: "RunSummary | ExportSummary | PseudoSummary") -> None:
     """Show what a batch run did; exit code 1 when a file failed."""
     say(summary.text())
     if summary.failures:

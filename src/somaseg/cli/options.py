@@ -80,8 +80,30 @@ Submission = Annotated[Path | None, typer.Option(help="Also write a Kaggle submi
 Overlay = Annotated[bool, typer.Option(help="Draw the pictures.")]
 
 
-def formats(overlay: bool) -> tuple[str, ...]:
-    """The files that each image gets, with or without its picture."""
+Export = Annotated[
+    list[str] | None,
+    typer.Option("--export", metavar="FORMATS", help="Also write these, such as imagej,qupath; `somaseg export --help` lists them."),
+]
+
+
+def formats(overlay: bool, export: list[str] | None = None) -> tuple[str, ...]:
+    """The files that each image gets, with or without its picture, and those of other programs."""
     from somaseg.export.formats import DEFAULT
 
-    return tuple(name for name in DEFAULT if overlay or name != "overlays")
+    return tuple(dict.fromkeys([*(name for name in DEFAULT if overlay or name != "overlays"), *known_formats(export or [])]))
+
+
+def known_formats(given: list[str]) -> list[str]:
+    """Names of formats, with commas between them or one by one.
+
+    Raises:
+        InputError: when one is not known.
+    """
+    from somaseg.errors import InputError
+    from somaseg.export.formats import FORMATS
+
+    names = [name.strip() for text in given for name in text.split(",") if name.strip()]
+    unknown = next((name for name in names if name not in FORMATS), None)
+    if unknown is not None:
+        raise InputError(f"format {unknown!r} is not known: there are {', '.join(FORMATS)}")
+    return names

@@ -1,4 +1,4 @@
-"""The commands that make cells of images: segment, predict, postprocess, fuse."""
+"""The commands that make cells of images, and write them: segment, predict, postprocess, fuse, export."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +11,7 @@ from somaseg.cli.options import (
     Assignments,
     CellDiameter,
     Channel,
+    Export,
     Images,
     Magnification,
     Out,
@@ -21,6 +22,7 @@ from somaseg.cli.options import (
     Submission,
     Weights,
     formats,
+    known_formats,
     magnified,
 )
 
@@ -32,6 +34,7 @@ def segment(
     weights: Weights = DEFAULT_WEIGHTS,
     kaggle: Submission = None,
     overlay: Overlay = True,
+    export: Export = None,
     channel: Channel = None,
     ray: Ray = None,
     pixel_size: PixelSize = None,
@@ -50,7 +53,7 @@ def segment(
     given = magnified(pixel_size, cell_diameter, magnification)
     settings = override(update(own, settings_file), [*(assignments or []), *given])
     segmenter.configure(settings)
-    finish(segment_folder(paths, out, segmenter, settings.postprocess, kaggle, formats(overlay), console, channel, ray))
+    finish(segment_folder(paths, out, segmenter, settings.postprocess, kaggle, formats(overlay, export), console, channel, ray))
 
 
 @app.command()
@@ -84,6 +87,7 @@ def postprocess(
     out: Out,
     kaggle: Submission = None,
     overlay: Overlay = True,
+    export: Export = None,
     settings_file: SettingsFile = None,
     assignments: Assignments = None,
 ) -> None:
@@ -94,7 +98,7 @@ def postprocess(
 
     runs = read_runs([predictions])
     settings = runs.settings(settings_file, assignments or [])
-    finish(postprocess_folder(runs, out, single(settings.postprocess, runs.classes), kaggle, formats(overlay), console))
+    finish(postprocess_folder(runs, out, single(settings.postprocess, runs.classes), kaggle, formats(overlay, export), console))
 
 
 @app.command()
@@ -105,6 +109,7 @@ def fuse(
     out: Out,
     kaggle: Submission = None,
     overlay: Overlay = True,
+    export: Export = None,
     settings_file: SettingsFile = None,
     assignments: Assignments = None,
 ) -> None:
@@ -115,4 +120,19 @@ def fuse(
 
     runs = read_runs(predictions)
     settings = runs.settings(settings_file, assignments or [])
-    finish(postprocess_folder(runs, out, fused(settings.fuse, settings.postprocess, runs.classes), kaggle, formats(overlay), console))
+    finish(
+        postprocess_folder(runs, out, fused(settings.fuse, settings.postprocess, runs.classes), kaggle, formats(overlay, export), console)
+    )
+
+
+@app.command()
+def export(
+    result: Annotated[Path, typer.Argument(help="Folder of `somaseg segment`, `postprocess` or `fuse`.", show_default=False)],
+    to: Annotated[list[str], typer.Option(metavar="FORMATS", help="imagej, qupath, ... with commas between them.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="Another folder than the result, as for files that are to be corrected.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that differ, corrected ones too.")] = False,
+) -> None:
+    """Write a finished result in formats of other programs; exit code 1 when a file could not be written or was kept."""
+    from somaseg.batch.export import export_folder
+
+    finish(export_folder(result, known_formats(to), out, overwrite, console))

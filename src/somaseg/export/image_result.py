@@ -1,8 +1,11 @@
 """What an exporter is given, and what it gives back."""
 
+import filecmp
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 
 from somaseg.files import whole, write_whole
@@ -40,13 +43,17 @@ class Exported(NamedTuple):
         data: the content; where it may be too large for the memory, what writes it into an empty file, open for reading and writing,
             and gives the pixels that were lost.
         pixels_lost: beside those that writing gives.
+        beside: contents of further files, by their paths from the folder of the file on; formats that are folders have such.
     """
 
     data: bytes | Callable[[BinaryIO], int]
     pixels_lost: int = 0
+    beside: Mapping[str, bytes] = MappingProxyType({})
 
     def save(self, path: Path) -> "Saved":
-        """Write the file whole, see `somaseg.files.whole`."""
+        """Write all files whole, see `somaseg.files.whole`; the one at `path` comes last, so that it stands for all of them."""
+        for name, data in self.beside.items():
+            write_whole(path.parent / name, data)
         if isinstance(self.data, bytes):
             write_whole(path, self.data)
             return Saved(len(self.data), self.pixels_lost)
@@ -54,6 +61,18 @@ class Exported(NamedTuple):
             with part.open("w+b") as file:
                 lost = self.pixels_lost + self.data(file)
             return Saved(part.stat().st_size, lost)
+
+    def differs(self, path: Path) -> bool:
+        """Whether any of the files is there with another content."""
+        files = {path.parent / name: data for name, data in self.beside.items()}
+        if isinstance(self.data, bytes):
+            files[path] = self.data
+        elif path.exists():
+            with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+                Exported(self.data).save(Path(folder) / path.name)
+                if not filecmp.cmp(Path(folder) / path.name, path, shallow=False):
+                    return True
+        return any(place.exists() and place.read_bytes() != data for place, data in files.items())
 
 
 class Saved(NamedTuple):

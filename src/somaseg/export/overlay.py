@@ -1,13 +1,15 @@
-"""The picture of a result: the image, stretched, with a thin outline around each cell."""
+"""The picture of a result: the image, stretched, with a thin outline around each cell and its number on it."""
 
 import io
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageColor, ImageDraw, ImageFont
+from PIL import Image, ImageColor
 
 from somaseg.export.image_result import Exported, ImageResult
+from somaseg.export.legend import Legend
+from somaseg.export.numbers import draw_numbers
 from somaseg.images.levels import is_large, levels_of
 from somaseg.images.normalize import to_grey
 from somaseg.images.regions.lazy import LazyImage
@@ -24,21 +26,28 @@ STRETCH = (0.3, 99.7)  # percentiles that become black and white
 ENLARGE = ((256, 4), (1024, 2))  # longest side in px up to which an image is enlarged, and how many times
 LARGEST = 4096  # longest side of the picture in px; larger images are reduced to it
 AT_ONCE = 5000  # cells whose outlines are in memory at once
-LEGEND_HEIGHT, LEGEND_WIDTH, FONT_SIZE = 40, 420, 17
-TEXT = (235, 235, 235)
 DPI = 72  # makes a point of matplotlib one pixel
 
 
 def overlay_file(result: ImageResult) -> Exported:
     """The picture of a result as PNG; it needs the image. See `overlay`."""
+    return _file(result, numbers=True)
+
+
+def outline_file(result: ImageResult) -> Exported:
+    """The same without numbers."""
+    return _file(result, numbers=False)
+
+
+def _file(result: ImageResult, numbers: bool) -> Exported:
     image = result.image
     assert image is not None
     if isinstance(image, LazyImage) or is_large(image):
-        return Exported(png(_overlay_of_regions(image, result.cells)))
-    return Exported(png(overlay(to_grey(np.asarray(image)), result.cells)))
+        return Exported(png(_overlay_of_regions(image, result.cells, result.pixel_size, numbers)))
+    return Exported(png(overlay(to_grey(np.asarray(image)), result.cells, result.pixel_size, numbers)))
 
 
-def _overlay_of_regions(image: Pixels, cells: Instances) -> Image.Image:
+def _overlay_of_regions(image: Pixels, cells: Instances, pixel_size: float | None, numbers: bool) -> Image.Image:
     """`overlay` of an image that is not in memory; black and white are those of its levels."""
     levels = levels_of(image)
 
@@ -46,7 +55,7 @@ def _overlay_of_regions(image: Pixels, cells: Instances) -> Image.Image:
         share = (to_grey(region, levels) - np.float32(levels.low)) * np.float32(levels.scale)
         return np.asarray(np.clip(share, 0, 255) + np.float32(0.5), np.uint8)
 
-    return _with_outlines(shrink(image, grey, _shape(cells.size)), cells)
+    return _with_outlines(shrink(image, grey, _shape(cells.size)), cells, pixel_size, numbers)
 
 
 def png(picture: Image.Image) -> bytes:
@@ -56,38 +65,58 @@ def png(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def overlay(grey: NDArray[np.float32], cells: Instances) -> Image.Image:
-    """The image with outlines and a legend below.
+def overlay(grey: NDArray[np.float32], cells: Instances, pixel_size: float | None = None, numbers: bool = True) -> Image.Image:
+    """The image with outlines, numbers and a legend below.
 
     Small images are enlarged two or four times so that outlines stay thin, very large ones reduced. Colours tell classes
-    apart where the image has several, else neighbours. The fainter an outline the lower its score.
+    apart where the image has several, else neighbours. The fainter an outline the lower its score. Numbers are those of the table;
+    where they would hide each other those of the best cells are written.
 
     Args:
         grey: (H, W), finite, any range.
         cells: the cells of the image.
+        pixel_size: edge of a pixel of the image in µm, for a scale bar; None draws none.
+        numbers: whether to write the cells' numbers.
     """
     height, width = grey.shape
-    return _with_outlines(Image.fromarray(stretched(grey)).resize(_shape((height, width)), Image.Resampling.BICUBIC), cells)
+    picture = Image.fromarray(stretched(grey)).resize(_shape((height, width)), Image.Resampling.BICUBIC)
+    return _with_outlines(picture, cells, pixel_size, numbers)
 
 
 def _shape(size: Size) -> tuple[int, int]:
     """Width and height of the picture of an image of `size`."""
-    scale = next((factor for limit, factor in ENLARGE if max(size) <= limit), min(1.0, LARGEST / max(size)))
+    scale = _scale(size)
     return max(1, round(size[1] * scale)), max(1, round(size[0] * scale))
 
 
-def _with_outlines(image: Image.Image, cells: Instances) -> Image.Image:
-    """Outlines over the picture of an image, and a legend below."""
-    picture, shape = image.convert("RGBA"), image.size
+def _scale(size: Size) -> float:
+    """Pixels of the picture of an image of `size` over its own."""
+    return next((factor for limit, factor in ENLARGE if max(size) <= limit), min(1.0, LARGEST / max(size)))
+
+
+def _with_outlines(image: Image.Image, cells: Instances, pixel_size: float | None, numbers: bool) -> Image.Image:
+    """Outlines and numbers over the picture of an image, and a legend below."""
+    picture, shape, scale = image.convert("RGBA"), image.size, _scale(cells.size)
     by_class = len(set(cells.labels.tolist())) > 1
     colours = COLOURS[(cells.labels if by_class else _apart(cells.boxes)) % len(COLOURS)]
+    hidden = 0
     if len(cells):
         opacity = FAINTEST + (1 - FAINTEST) * np.clip(cells.scores, 0, 1)
         picture.alpha_composite(outlines(cells, np.column_stack([colours, opacity]), LINE, shape))
-    full = Image.new("RGB", (max(picture.width, LEGEND_WIDTH), picture.height + LEGEND_HEIGHT), (20, 20, 24))
-    full.paste(picture.convert("RGB"), (0, 0))
-    _draw_legend(full, cells, by_class)
-    return full
+    drawn = picture.convert("RGB")
+    if len(cells) and numbers:
+        pixels = np.array(drawn)
+        hidden = draw_numbers(pixels, cells, scale)
+        drawn = Image.fromarray(pixels)
+    counts = np.bincount(cells.labels, minlength=1)
+    legend = Legend(
+        [(cells.classes[i], int(counts[i]), _rgb(COLOURS[i % len(COLOURS)]) if by_class else None) for i in np.flatnonzero(counts)],
+        None if pixel_size is None else pixel_size / scale,
+        _rgb(COLOURS[0] * FAINTEST),
+        _rgb(COLOURS[0]),
+        f"{hidden} number{'' if hidden == 1 else 's'} left out" if hidden else "",
+    )
+    return legend.below(drawn)
 
 
 def stretched(grey: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -159,31 +188,6 @@ def _smooth(closed: NDArray[np.float64]) -> NDArray[np.float64]:
     ring = np.concatenate([points[-2:], points, points[:2]])
     smooth = (ring[:-4] + ring[4:] + 2 * (ring[1:-3] + ring[2:-2] + ring[3:-1])) / 8
     return np.concatenate([smooth, smooth[:1]])
-
-
-def _draw_legend(picture: Image.Image, cells: Instances, by_class: bool) -> None:
-    """Counts by class on the left, what the opacity says on the right, in the strip below the image."""
-    draw = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(FONT_SIZE)
-    middle = picture.height - LEGEND_HEIGHT // 2
-    if not len(cells):
-        draw.text((12, middle), "no cell", font=font, fill=TEXT, anchor="lm")
-        return
-    counts = np.bincount(cells.labels)
-    x = 12.0
-    for label in np.flatnonzero(counts).tolist():
-        text = f"{counts[label]} {cells.classes[label]}"
-        if by_class:
-            draw.ellipse((x, middle - 6, x + 12, middle + 6), fill=_rgb(COLOURS[label % len(COLOURS)]))
-            x += 18
-        draw.text((x, middle), text, font=font, fill=TEXT, anchor="lm")
-        x += draw.textlength(text, font=font) + 20
-    right = picture.width - 12
-    draw.text((right, middle), "1", font=font, fill=TEXT, anchor="rm")
-    for step in range(60):
-        opacity = FAINTEST + (1 - FAINTEST) * step / 59
-        draw.line((right - 80 + step, middle - 3, right - 80 + step, middle + 3), fill=_rgb(COLOURS[0] * opacity))
-    draw.text((right - 88, middle), "score 0", font=font, fill=TEXT, anchor="rm")
 
 
 def _rgb(colour: NDArray[np.float64]) -> tuple[int, int, int]:

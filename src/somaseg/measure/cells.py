@@ -1,5 +1,6 @@
 """All that is measured of the cells of an image."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +48,14 @@ class Measurements(NamedTuple):
             else:
                 columns[name] = [None if value != value else float(f"{value:.{DIGITS}g}") for value in values.tolist()]
         return {"channels": self.channels, "covered": self.covered, "cells": columns}
+
+
+def measurements_of(plain: Mapping[str, Any]) -> Measurements:
+    """What `Measurements.as_json` gave."""
+    cells = {
+        name: np.array([np.nan if value is None else value for value in values], np.float64) for name, values in plain["cells"].items()
+    }
+    return Measurements(cells, plain["covered"], None if plain["channels"] is None else tuple(plain["channels"]))
 
 
 def measure(cells: Instances, channels: Channels | None = None) -> Measurements:

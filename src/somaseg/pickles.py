@@ -1,4 +1,4 @@
-"""Read pickles of NumPy arrays without running what they ask for.
+"""Read pickles of NumPy arrays without running what they ask for, by themselves or in an array file (`.npy`).
 
 A pickle is a program. `pickle.load` runs it: any function that it names, with any arguments. Here a small machine of our own walks
 through the instructions that `pickletools` decodes. It knows plain values and containers, and the handful of names that NumPy's pickles
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from somaseg.errors import InputError
 
@@ -45,7 +44,8 @@ VALUES = {
     "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
 }  # fmt: skip
 CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
-DTYPES = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
+OBJECT = "O8"  # of an array that holds one object, as `numpy.save` wraps a dictionary
+DTYPES = {OBJECT, "b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
 
 
 class _Dtype:
@@ -63,6 +63,8 @@ class _Dtype:
 
     @property
     def numpy(self) -> np.dtype[Any]:
+        if self.code == OBJECT:
+            raise RefusedError("an array of objects")
         return np.dtype(self.order + self.code)
 
 
@@ -70,7 +72,7 @@ class _Array:
     """An array, empty until its content comes."""
 
     def __init__(self) -> None:
-        self.array: NDArray[Any] | None = None
+        self.array: Any = None
 
     def build(self, shape: tuple[int, ...], dtype: _Dtype, fortran: bool, data: bytes | bytearray) -> "_Array":
         # A view of the pickle's bytes, so that an array never takes more memory than the file has bytes for it.
@@ -80,7 +82,7 @@ class _Array:
 
 
 class RefusedError(Exception):
-    """The pickle asks for what weights do not need."""
+    """The pickle asks for what arrays do not need."""
 
 
 class _Machine:
@@ -197,6 +199,8 @@ class _Machine:
         match what, state:
             case _Dtype(), (_, str(), *_):
                 what.build(state)
+            case _Array(), (_, (), _Dtype(code=code), _, [wrapped]) if code == OBJECT:
+                what.array = wrapped
             case _Array(), (_, tuple(shape), _Dtype() as dtype, bool() | int() as fortran, data):
                 what.build(shape, dtype, bool(fortran), self.encoded(data))
             case _:
@@ -239,10 +243,15 @@ def _content(value: Any) -> Any:
     return value.array if isinstance(value, _Array) else value
 
 
-def read_pickle(path: Path) -> Any:
+def read_pickle(path: Path, start: int = 0, what: str = "weights") -> Any:
     """What a pickle of arrays in plain containers holds; arrays are read-only, and of the file's byte order.
 
     Arrays are resolved in a dictionary and in the dictionaries in it, and not deeper.
+
+    Args:
+        path: the file.
+        start: bytes before the pickle.
+        what: it is of, for messages.
 
     Raises:
         InputError: when the file is cut off, is no pickle, or asks for anything that arrays and containers do not need.
@@ -250,15 +259,16 @@ def read_pickle(path: Path) -> Any:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as program, warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of Python's own decoder, on odd escapes in a damaged file
-            value = _Machine(len(program)).run(program)
+            program.seek(start)
+            value = _content(_Machine(len(program)).run(program))
     except RefusedError as error:
         raise InputError(
-            f"{path}: refused, and nothing in it was run: the pickle asks for {error}, but weights are arrays in plain containers: "
+            f"{path}: refused, and nothing in it was run: the pickle asks for {error}, but {what} are arrays in plain containers: "
             "get the file from a source you trust"
         ) from error
     except (OSError, ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
-        raise InputError(f"{path}: cannot be read as a pickle of weights ({error}): the file may be cut off, copy it again") from error
+        raise InputError(f"{path}: cannot be read as a pickle of {what} ({error}): the file may be cut off, copy it again") from error
     if not isinstance(value, dict):
-        return _content(value)
+        return value
     inner = {key: {k: _content(v) for k, v in item.items()} if isinstance(item, dict) else item for key, item in value.items()}
     return {key: _content(item) for key, item in inner.items()}

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from somaseg.checkpoints.pickles import read_pickle
 from somaseg.errors import InputError
+from somaseg.pickles import read_pickle
 
 ARRAYS = OrderedDict(
     floats=np.arange(6, dtype=np.float32).reshape(2, 3),
