@@ -72,7 +72,7 @@ def test_settings_that_cannot_take_effect_are_refused(command, images, out, tmp_
         assert isinstance(result.exception, InputError)
         assert re.search(message, str(result.exception))
     result = command("predict", images, "--out", saved, "--set", "postprocess.nms_iou=1")
-    assert "expected KEY=VALUE with a key below tta" in str(result.exception)
+    assert "expected KEY=VALUE with a key below magnification, tta" in str(result.exception)
 
 
 def manifest(out: Path) -> dict:
@@ -129,4 +129,4 @@ def test_export_beside_a_run_and_afterwards(command, three, out, tmp_path):
     for words in (("export", out, "--to", "png"), ("segment", three, "--out", out, "--export", "png")):
         failed = command(*words)
         assert isinstance(failed.exception, InputError)
-        assert "format 'png' is not known: there are coco, labels, overlays, imagej, qupath" in str(failed.exception)
+        assert "format 'png' is not known: there are coco, labels, overlays, outlines, imagej, qupath" in str(failed.exception)

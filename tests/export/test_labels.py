@@ -14,7 +14,7 @@ from two_cells import CLASSES, cells
 
 
 def test_label_tiff_reads_back_and_counts_lost_pixels(tmp_path):
-    data, lost = label_tiff(cells())
+    data, lost, _ = label_tiff(cells())
     assert lost == 1
     path = tmp_path / "labels" / "x_labels.tif"
     write_whole(path, data)
@@ -32,7 +32,7 @@ def test_label_tiff_widens_beyond_65535_cells():
     pixel = np.ones((1, 1), bool)
     many = Instances.build(size, [((x, y, x + 1, y + 1), pixel) for x, y in boxes.tolist()], ("cell",))
     for one, dtype in ((many[:65535], np.uint16), (many, np.uint32)):
-        data, lost = label_tiff(one)
+        data, lost, _ = label_tiff(one)
         labels = tifffile.imread(io.BytesIO(data))
         assert lost == 0
         assert labels.dtype == dtype
@@ -40,7 +40,7 @@ def test_label_tiff_widens_beyond_65535_cells():
 
 
 def test_label_tiff_is_compressed():
-    data, _ = label_tiff(Instances.empty((500, 500), ("cell",)))
+    data, _, _ = label_tiff(Instances.empty((500, 500), ("cell",)))
     assert len(data) < 5000
 
 

@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from somaseg.export import legend
 from somaseg.export import overlay as module
 from somaseg.export.image_result import ImageResult
 from somaseg.export.overlay import overlay, overlay_file
@@ -82,7 +83,7 @@ def test_overlay_of_an_image_that_is_read_by_region(monkeypatch, channels):
         whole = np.asarray(picture).astype(int)
     lazy = LazyImage(image.shape, image.dtype, read)
     with Image.open(io.BytesIO(overlay_file(ImageResult(cells, lazy, "a.png")).data)) as picture:
-        assert picture.size[1] == 250 + module.LEGEND_HEIGHT
+        assert picture.size[1] == 250 + legend.HEIGHT
         assert np.abs(np.asarray(picture) - whole).max() <= 2
     assert heights[0] == 400  # for the levels, of an image as small as this
     assert max(heights[1:]) < 60

@@ -22,9 +22,7 @@ def ours(tmp_path):
     """The OME-Zarr of two cells, as we write it."""
     Image.new("L", (5, 4)).save(tmp_path / "a.png")
     exported = zarr_file(ImageResult(cells(), np.zeros((4, 5), np.uint8), "a.png"))
-    for file, data in exported.files(tmp_path / "a.ome.zarr/zarr.json"):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
+    exported.save(tmp_path / "a.ome.zarr/zarr.json")
     return tmp_path / "a.ome.zarr"
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from somaseg.annotations.label_image import read_labels
 from somaseg.annotations.read import read_annotations
+from somaseg.errors import OutputError
 from somaseg.export.formats import FORMATS
 from somaseg.export.image_result import Exported, ImageResult
 from somaseg.images.read import read_image
@@ -28,9 +29,7 @@ def written(folder, name, instances, image=None, **told):
     Image.fromarray(np.zeros(instances.size, np.uint8)).save(folder / "a.png")
     exported = FORMATS[name].export(ImageResult(instances, grey, "a.png", **told))
     path = folder / f"a{FORMATS[name].suffix}"
-    for file, data in exported.files(path):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
+    exported.save(path)
     return (path.parent if name == "ome-zarr" else path), exported
 
 
@@ -147,5 +146,19 @@ def test_a_zarr_of_several_chunks(tmp_path):
 
 
 def test_the_file_itself_comes_last(tmp_path):
-    files = [file for file, _ in Exported(b"1", beside={"x/y": b"2"}).files(tmp_path / "a")]
-    assert files == [tmp_path / "x/y", tmp_path / "a"]
+    (tmp_path / "a").mkdir()
+    with pytest.raises(OutputError):
+        Exported(b"1", beside={"x/y": b"2"}).save(tmp_path / "a")
+    assert (tmp_path / "x/y").read_bytes() == b"2"
+
+
+@pytest.mark.parametrize("data", [b"1", lambda file: file.write(b"1") - 1])
+def test_files_that_were_changed_differ(tmp_path, data):
+    exported = Exported(data, beside={"x/y": b"2"})
+    assert not exported.differs(tmp_path / "a")
+    exported.save(tmp_path / "a")
+    assert not exported.differs(tmp_path / "a")
+    for file in ("a", "x/y"):
+        (tmp_path / file).write_bytes(b"3")
+        assert exported.differs(tmp_path / "a")
+        exported.save(tmp_path / "a")

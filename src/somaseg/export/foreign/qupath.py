@@ -10,6 +10,7 @@ from somaseg.export.image_result import Exported, ImageResult
 from somaseg.export.overlay import COLOURS
 from somaseg.instances import Instances
 from somaseg.masks.pixel_edges import Polygon, polygons_from_crop
+from somaseg.measure.cells import DIGITS
 from somaseg.texts.tables import writable
 
 NO_MEASUREMENTS = {"id", "image_id", "category_id", "iscrowd", "label"}  # numbers of an annotation that measure nothing
@@ -37,7 +38,7 @@ def _feature(polygons: list[Polygon], cells: Instances, i: int, described: dict[
     measured = {key: value for key, value in described.items() if type(value) in (int, float) and key not in NO_MEASUREMENTS}
     if result.measurements is not None:
         values = {name: float(column[i]) for name, column in result.measurements.cells.items()}
-        measured |= {name: value for name, value in values.items() if value == value}
+        measured |= {name: float(f"{value:.{DIGITS}g}") for name, value in values.items() if value == value}
     if result.pixel_size is not None and "area_um2" not in measured:
         measured["area_um2"] = described["area"] * result.pixel_size**2
     return {
