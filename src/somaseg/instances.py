@@ -283,5 +283,9 @@ class Predictor(Protocol):
     def about(self) -> dict[str, dict[str, Any]]:
         """Settings of the network (`model`), of views (`tta`) and tiles (`tiles`), and the thresholds of the weights (`postprocess`)."""
 
+    @property
+    def runtime(self) -> dict[str, Any]:
+        """What computes, as `run.json` has it; empty where nothing did."""
+
     def predict(self, image: NDArray[Any]) -> Prediction:
         """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float, in pixels of it."""

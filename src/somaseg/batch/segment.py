@@ -77,7 +77,7 @@ def segment_folder(
     with only_run(out):
         results.prepare(found.files)
         gone_through = go_through(found, lambda path: _predict_file(path, results, predictor, channel), console)
-        models = {"weights": {"name": predictor.name, "sha256": predictor.sha256}, "tta": predictor.about["tta"]}
+        models = _about(predictor) | {"tta": predictor.about["tta"]}
         return results.finish(gone_through, predictor.classes, models, kaggle, begin)
 
 
@@ -106,8 +106,14 @@ def predict_folder(
     with only_run(out):
         folder.names.tell_apart(found.files)
         gone_through = go_through(found, lambda path: _predict_file(path, folder, predictor, channel), console)
-        models = {"weights": {"name": predictor.name, "sha256": predictor.sha256}}
+        models = _about(predictor)
         return folder.finish(gone_through, predictor.about, models, begin)
+
+
+def _about(predictor: Predictor) -> dict[str, Any]:
+    """What `run.json` tells of the weights, and of what computed them, if anything did."""
+    weights = {"name": predictor.name, "sha256": predictor.sha256}
+    return {"weights": weights, **({"runtime": predictor.runtime} if predictor.runtime else {})}
 
 
 def _predict_file(path: Path, folder: RunFolder, predictor: Predictor, channel: str | None) -> Iterator[ImageDone]:

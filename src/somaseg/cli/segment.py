@@ -6,7 +6,20 @@ from typing import Annotated
 import typer
 
 from somaseg.cli.app import app, console, finish
-from somaseg.cli.options import DEFAULT_WEIGHTS, Assignments, Channel, Images, Out, Overlay, SettingsFile, Submission, Weights, formats
+from somaseg.cli.options import (
+    DEFAULT_WEIGHTS,
+    Assignments,
+    Channel,
+    Images,
+    Out,
+    Overlay,
+    Precision,
+    Runtime,
+    SettingsFile,
+    Submission,
+    Weights,
+    formats,
+)
 
 
 @app.command()
@@ -17,6 +30,8 @@ def segment(
     kaggle: Submission = None,
     overlay: Overlay = True,
     channel: Channel = None,
+    runtime: Runtime = "auto",
+    precision: Precision = "auto",
     settings_file: SettingsFile = None,
     assignments: Assignments = None,
 ) -> None:
@@ -25,7 +40,7 @@ def segment(
     from somaseg.config import SegmentSettings, override, update
     from somaseg.inference.deferred import DeferredSegmenter
 
-    segmenter = DeferredSegmenter(weights)
+    segmenter = DeferredSegmenter(weights, runtime, precision)
     own = SegmentSettings(detect=segmenter.model_settings.detect, postprocess=segmenter.settings)
     settings = override(update(own, settings_file), assignments or [])
     segmenter.configure(settings)
@@ -38,6 +53,8 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for the predictions.")],
     weights: Weights = DEFAULT_WEIGHTS,
     channel: Channel = None,
+    runtime: Runtime = "auto",
+    precision: Precision = "auto",
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as tta.flips=[none,horizontal], two views.")
     ] = None,
@@ -47,7 +64,7 @@ def predict(
     from somaseg.config import PredictSettings, override
     from somaseg.inference.deferred import DeferredSegmenter
 
-    segmenter = DeferredSegmenter(weights)
+    segmenter = DeferredSegmenter(weights, runtime, precision)
     segmenter.configure(override(PredictSettings(detect=segmenter.model_settings.detect), assignments or []))
     finish(predict_folder(paths, out, segmenter, console, channel))
 
