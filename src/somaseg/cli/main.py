@@ -1,5 +1,6 @@
 """The command line, put together: one command a stage, no logic."""
 
+import sys
 from importlib import import_module
 
 from rich.console import Console
@@ -19,6 +20,7 @@ app.add_typer(weights_app, name="weights")
 
 # What commands that train, convert or compute with torch import, and the extra that brings it.
 EXTRAS = {"torch": "torch", "torchvision": "torch", "timm": "torch", "onnx": "torch", "pytorch_lightning": "train"}
+TRAINING = {"train", "finetune", "rounds"}
 
 
 def main() -> None:
@@ -37,8 +39,10 @@ def main() -> None:
 
 def _named(error: Exception) -> Exception:
     """A missing package of an extra as an error that names the extra."""
-    package = error.name if isinstance(error, ModuleNotFoundError) else None
-    return error if package not in EXTRAS else MissingExtraError(package, EXTRAS[package])
+    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if package not in EXTRAS:
+        return error
+    return MissingExtraError(package, "train" if TRAINING.intersection(sys.argv[1:]) else EXTRAS[package])
 
 
 if __name__ == "__main__":
