@@ -9,12 +9,13 @@ PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	$$p -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 endif
 
-.PHONY: help demo test docs check clean
+.PHONY: help demo test test-core docs check clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    render sample cultures and segment them, into demo/"
 	@echo "make test    run the tests"
+	@echo "make test-core VENV=.venv-core   run those that need no extra, where none is installed"
 	@echo "make docs    build the documentation site into docs/_build/html"
 	@echo "make check   ruff, mypy, the import contract and the documentation"
 	@echo "make clean   remove demo/, the site and $(VENV)"
@@ -47,6 +48,12 @@ demo: demo/annotations.json $(VENV)/core.stamp
 
 test: $(VENV)/dev.stamp
 	"$(VENV)/bin/python" -m pytest
+
+# Without the extras, and so without torch: what `pip install somaseg` brings must do for segmenting and scoring.
+test-core: $(VENV)/core.stamp
+	@if "$(VENV)/bin/python" -c 'import torch' 2>/dev/null; then echo "$(VENV) has torch: give another VENV" >&2; exit 1; fi
+	"$(VENV)/bin/python" -m pip install --quiet pytest hypothesis
+	"$(VENV)/bin/python" -m pytest tests/batch tests/cli tests/inference tests/runtimes tests/project/test_core.py tests/project/test_offline.py
 
 # No page is taken from an earlier build, so that all warnings are seen; they are errors. Nothing is fetched.
 docs: $(VENV)/dev.stamp

@@ -76,7 +76,7 @@ class Watched:
 
     def __init__(self, segmenter: Segmenter) -> None:
         self.inner, self.name, self.sha256, self.classes = segmenter, segmenter.name, segmenter.sha256, segmenter.classes
-        self.about = segmenter.about
+        self.about, self.runtime = segmenter.about, segmenter.runtime
         self.seconds, self.prediction = 0.0, Prediction.__new__(Prediction)
 
     def predict(self, image: NDArray[Any]) -> Prediction:
@@ -202,7 +202,7 @@ def main() -> None:
         segmenter = Watched(somaseg.load(given.weights))
         scale = segmenter.inner.model_settings.detect.scale
         print(f"{len(paths)} images of {shapes} (height, width), {torch.get_num_threads()} threads")
-        print(f"our network sees them at {scale:g} times their size, in {'bfloat16' if segmenter.inner.bf16 else 'float32'}")
+        print(f"our network sees them at {scale:g} times their size, in {segmenter.runtime['precision']}")
         short = min(min(shape) for shape in shapes)
         others = [peer for peer in peers(SHORT_SIDE / short) if given.peers in peer.name]
         show(measure(paths, place / "runs", segmenter, others), others, memory)

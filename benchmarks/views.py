@@ -129,7 +129,7 @@ def main() -> None:
             write_cultures(Path(folder), given.count, seed=0)
         paths = find_images([given.images or Path(folder)])
         images = [read_image(paths[int(i)]).array for i in np.linspace(0, len(paths) - 1, min(given.count, len(paths)))]
-    print(f"{len(images)} images, {torch.get_num_threads()} threads, {'bfloat16' if segmenter.bf16 else 'float32'}")
+    print(f"{len(images)} images, {torch.get_num_threads()} threads, {segmenter.runtime['precision']}")
     seconds = measure(segmenter, images, given.turns)
     for number, times in seconds.items():
         ratios = [t / one for t, one in zip(times, seconds[1], strict=True)]

@@ -324,6 +324,10 @@ class Predictor(Protocol):
     def about(self) -> dict[str, dict[str, Any]]:
         """Settings of the network (`model`), `magnification`, views (`tta`) and `tiles`, and the weights' thresholds (`postprocess`)."""
 
+    @property
+    def runtime(self) -> dict[str, Any]:
+        """What computes, as `run.json` has it; empty where nothing did."""
+
     def predict(self, image: Pixels, zoom: float = 1.0, kept: KeptTiles | None = None) -> Prediction:
         """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float, in pixels of it.
 

@@ -2,14 +2,15 @@
 
 import platform
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import orjson
 
-PACKAGES = ("somaseg", "torch", "torchvision", "timm", "numpy")
+PACKAGES = ("somaseg", "numpy", "onnxruntime", "torch", "torchvision", "timm")
 
 
 @cache
@@ -19,8 +20,12 @@ def own_version() -> str:
 
 
 def versions(more: Iterable[str] = ()) -> dict[str, str]:
-    """Versions of Python, of the packages that results depend on, and of `more`; none is imported."""
-    return {"python": platform.python_version(), **{package: version(package) for package in (*PACKAGES, *more)}}
+    """Versions of Python, of the packages that results depend on, as far as they are installed, and of `more`; none is imported."""
+    found = {"python": platform.python_version()}
+    for package in (*PACKAGES, *more):
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 @dataclass(frozen=True)

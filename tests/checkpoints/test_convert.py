@@ -86,8 +86,7 @@ def test_converted_weights_find_what_detectron2_finds(tmp_path, golden, weights,
     conversion = convert(source, out, settings_file(tmp_path), precision="float")
     assert (len(conversion.loaded), conversion.missing, conversion.unexpected, conversion.reshaped) == (len(weights), (), (), {})
     assert conversion.notes() == ["classes: taken to be shsy5y, astro, cort in this order, since the file names none"]
-    segmenter = load(out, "cpu")
-    segmenter.bf16 = False
+    segmenter = load(out, "cpu", "torch", "float32")
     own = load_checkpoint(out).model.state_dict()
     assert own.keys() == weights.keys()
     assert all(torch.equal(own[name], tensor) for name, tensor in weights.items())

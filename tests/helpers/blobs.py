@@ -33,6 +33,7 @@ class BlobSegmenter:
     classes = CLASSES
     model_settings = ModelSettings()
     settings = SETTINGS
+    runtime: ClassVar[dict[str, Any]] = {}
     about: ClassVar[dict[str, dict[str, Any]]] = {"model": {}, "tta": {}, "postprocess": {"min_area": {"default": 4.0}}}
 
     def __init__(self, sha256: str = "b10b", interrupt_at: int | None = None, fail_height: int | None = None, warn: bool = False) -> None:

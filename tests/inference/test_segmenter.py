@@ -10,11 +10,13 @@ from scipy import ndimage
 from somaseg.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from somaseg.config import Config, DetectSettings, PostprocessSettings, TtaSettings
 from somaseg.errors import InputError
+from somaseg.inference.networks import in_torch
 from somaseg.inference.segmenter import Segmenter, load
 from somaseg.models.cascade import CascadeMaskRCNN
+from somaseg.runtimes.choice import choose
 from tiny import TINY
 
-CPU = torch.device("cpu")
+RUNTIME = choose("torch", device="cpu")
 # An untrained network is as sure of its last proposal as of its first; with this cap it has no last one.
 WIDE = TINY.model_copy(update={"rpn": TINY.rpn.model_copy(update={"post_nms": 200})})
 
@@ -50,7 +52,8 @@ class BrightBlobs(CascadeMaskRCNN):
 
 def segmenter(*models, model_settings=WIDE):
     config = Config(model=model_settings, postprocess=PostprocessSettings(min_area=1))
-    return Segmenter("drawn", [Checkpoint(model, config, "abc", {"data": "drawn"}) for model in models], device="cpu")
+    networks = [in_torch(Checkpoint(model, config, "abc", {"data": "drawn"}), RUNTIME) for model in models]
+    return Segmenter("drawn", networks, RUNTIME)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +134,7 @@ def test_load_a_file(tmp_path, tiny_model):
         assert model.classes == TINY.classes
         assert model.settings == config.postprocess
         assert model.provenance == {"data": "drawn"}
-        assert model.device == CPU
+        assert model.runtime["device"] == "cpu"
 
 
 def test_several_models_are_an_ensemble(tmp_path, tiny_model):
@@ -157,7 +160,9 @@ def test_models_of_other_classes_make_no_ensemble(tiny_model):
     strange = CascadeMaskRCNN(WIDE.model_copy(update={"classes": ("round", "square")})).eval()
     config = Config(model=strange.settings)
     with pytest.raises(InputError, match="knows the classes round, square"):
-        Segmenter("two", [Checkpoint(tiny_model, Config(model=WIDE), "a", {}), Checkpoint(strange, config, "b", {})], device="cpu")
+        Segmenter(
+            "two", [in_torch(Checkpoint(tiny_model, Config(model=WIDE), "a", {})), in_torch(Checkpoint(strange, config, "b", {}))], RUNTIME
+        )
 
 
 def test_views_are_averaged(tiny_model):

@@ -20,8 +20,10 @@ from somaseg.cli.main import app
 from somaseg.config import AugmentSettings, Config, PostprocessSettings, ZoomSettings
 from somaseg.errors import InputError
 from somaseg.evaluation.map_iou import map_iou
+from somaseg.inference.networks import in_torch
 from somaseg.inference.segmenter import Segmenter, load
 from somaseg.models.cascade import CascadeMaskRCNN
+from somaseg.runtimes.choice import choose
 from somaseg.synth.folder import write_cultures
 from somaseg.synth.render import SynthSettings, render
 from somaseg.training import finetune as stage
@@ -191,9 +193,9 @@ def test_other_classes_change_no_score(base: Path) -> None:
     config = Config(model=given.config.model.model_copy(update={"classes": ("a", "b", "c")}))
     model = adapted_model(given, config, {"a": "round", "b": "round", "c": "long"}).eval()
     image = np.random.default_rng(0).integers(0, 256, (64, 80), np.uint8)
-    segmenters = load(base, device="cpu"), Segmenter("other", [Checkpoint(model, config, "", {})], device="cpu")
-    for segmenter in segmenters:
-        segmenter.bf16 = False
+    runtime = choose("torch", "float32", "cpu")
+    other = in_torch(Checkpoint(model, config, "", {}), runtime)
+    segmenters = load(base, "cpu", "torch", "float32"), Segmenter("other", [other], runtime)
     old, new = (segmenter.predict(image) for segmenter in segmenters)
     assert len(old)
     np.testing.assert_allclose(new.scores, old.scores, atol=1e-5)

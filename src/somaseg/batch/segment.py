@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -66,7 +67,7 @@ def segment_folder(
     with only_run(out):
         results.prepare(found.files)
         gone_through = _go_through(found, images, ray, console)
-        models = {"weights": {"name": predictor.name, "sha256": predictor.sha256}, "tta": predictor.about["tta"]}
+        models = _about(predictor) | {"tta": predictor.about["tta"]}
         return results.finish(gone_through, predictor.classes, models, kaggle, begin)
 
 
@@ -103,7 +104,7 @@ def predict_folder(
     with only_run(out):
         folder.names.tell_apart(found.files)
         gone_through = _go_through(found, images, ray, console)
-        models = {"weights": {"name": predictor.name, "sha256": predictor.sha256}}
+        models = _about(predictor)
         return folder.finish(gone_through, predictor.about, models, begin)
 
 
@@ -112,3 +113,9 @@ def _go_through(found: Found, images: Images, ray: str | None, console: Console 
     if ray is not None:
         spread(found.files, images, ray, console)
     return go_through(found, images.of_file, console)
+
+
+def _about(predictor: Predictor) -> dict[str, Any]:
+    """What `run.json` tells of the weights, and of what computed them, if anything did."""
+    weights = {"name": predictor.name, "sha256": predictor.sha256}
+    return {"weights": weights, **({"runtime": predictor.runtime} if predictor.runtime else {})}

@@ -2,17 +2,26 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
+from somaseg.checkpoints.header import CheckpointHeader
 from somaseg.config import ModelSettings, ResNeXtSettings
+from somaseg.errors import InputError
+from somaseg.runtimes.detector import Floats
+from somaseg.runtimes.graphs import OrtFail
+from somaseg.runtimes.onnx_detector import OnnxDetector
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TRUNK = "backbone.bottom_up."
 STAGES = ("res2", "res3", "res4", "res5")
+FLOATS = {"F16", "F32", "F64", "BF16"}  # as safetensors calls them
 DEFORMABLE = {18: "plain", 27: "modulated"}  # channels of the offsets: two of each of nine taps, and a strength
 
 
-def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+def shapes_of(tensors: "Mapping[str, Tensor]") -> dict[str, tuple[int, ...]]:
     """The shape of each tensor."""
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
@@ -86,3 +95,34 @@ def differences(found: Mapping[str, object], expected: Mapping[str, object]) -> 
     return [
         f"{fact}: {found[fact]} in the file, {value} in the settings" for fact, value in expected.items() if found.get(fact, value) != value
     ]
+
+
+def check_described(path: Path, header: CheckpointHeader) -> None:
+    """Raise InputError when the settings describe another network than the file holds, which may be one of any size."""
+    if other := sorted(set(header.types) - FLOATS):
+        raise InputError(f"{path}: holds tensors of {', '.join(other)}, expected floats: use the file as `somaseg train` wrote it")
+    found = architecture(header.shapes)
+    for fact, value in described(header.config.model).items():
+        if found.get(fact) != value:
+            raise InputError(
+                f"{path}: tensors do not fit the model of its settings: {fact}: {found.get(fact, 'none')} in the file, {value} in the "
+                "settings: use the file as it was written"
+            )
+
+
+def open_detector(path: Path, header: CheckpointHeader, weights: Mapping[str, Floats]) -> OnnxDetector:
+    """The network of a file in onnxruntime.
+
+    Raises:
+        InputError: when its tensors do not fit its graphs, or these its settings.
+    """
+    expected = {"dense", "mask", *(f"box{number}" for number in range(len(header.config.model.heads.ious)))}
+    rows, classes = header.shapes.get("roi_heads.box_predictor.0.cls_score.bias", (0,))[0], len(header.config.model.classes)
+    if header.graphs.keys() != expected or rows != classes + 1:
+        found = f"graphs {', '.join(header.graphs) or 'none'} and scores of {rows - 1} classes, {classes} in the settings"
+        raise InputError(f"{path}: {found}: tensors do not fit the model of its settings: use the file as it was written")
+    try:
+        return OnnxDetector(header.config.model, header.graphs, weights)
+    except OrtFail as error:
+        reason = str(error).splitlines()[0][:300]
+        raise InputError(f"{path}: tensors do not fit the model of its settings ({reason}): use the file as it was written") from error

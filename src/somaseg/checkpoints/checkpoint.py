@@ -11,8 +11,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from somaseg.checkpoints.architecture import TRUNK, architecture, described
-from somaseg.checkpoints.header import CheckpointHeader, read_header
+from somaseg.checkpoints.architecture import TRUNK, check_described
+from somaseg.checkpoints.header import CheckpointHeader, packed, read_header
+from somaseg.checkpoints.to_onnx import graphs_of
 from somaseg.config import Config, TimmSettings
 from somaseg.errors import InputError
 from somaseg.files import file_sha256, whole
@@ -20,7 +21,6 @@ from somaseg.models.cascade import CascadeMaskRCNN
 from somaseg.models.trunks.timm_trunk import PACKAGED_WEIGHTS, count_weights
 
 Precision = Literal["half", "float"]
-FLOATS = {"F16", "F32", "F64", "BF16"}  # as safetensors calls them
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,25 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, model: CascadeMaskRCNN, config: Config, provenance: dict[str, Any], precision: Precision = "half") -> None:
-    """Write weights, settings and provenance to one safetensors file, atomically.
+    """Write weights, settings, provenance and the graphs that onnxruntime runs to one safetensors file, atomically.
 
+    A network that has no graph, such as one with deformable convolutions, is written without.
     In half precision what multiplies features is stored in float16; norms and biases, which are few, and weights beyond the range of
     float16 stay in float32.
     """
     tensors = {name: _stored(tensor.detach().cpu(), precision) for name, tensor in model.state_dict().items()}
     # One entry: safetensors writes several in an order of its own, and then the same weights would have many hashes.
-    text = {"somaseg": json.dumps({"config": config.model_dump(mode="json"), "provenance": provenance})}
+    about = {"config": config.model_dump(mode="json"), "provenance": provenance, "graphs": packed(_graphs(model))}
+    text = {"somaseg": json.dumps(about)}
     with whole(path) as part:
         save_file(tensors, part, metadata=text)
+
+
+def _graphs(model: CascadeMaskRCNN) -> dict[str, bytes]:
+    try:
+        return graphs_of(model.settings)
+    except InputError:  # torch alone runs it; whoever asks for another runtime is told
+        return {}
 
 
 def _stored(tensor: Tensor, precision: Precision) -> Tensor:
@@ -67,7 +76,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
             finite numbers.
     """
     header = read_header(path)
-    _check_before_building(path, header)
+    check_described(path, header)
+    _check_size(path, header)
     model = CascadeMaskRCNN(header.config.model)
     own = model.state_dict()
     wrong = sorted(
@@ -83,17 +93,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(model.eval(), header.config, file_sha256(path), header.provenance)
 
 
-def _check_before_building(path: Path, header: CheckpointHeader) -> None:
-    """Raise InputError when the settings describe another network than the file holds, which may be one of any size."""
-    if other := sorted(set(header.types) - FLOATS):
-        raise InputError(f"{path}: holds tensors of {', '.join(other)}, expected floats: use the file as `somaseg train` wrote it")
-    found = architecture(header.shapes)
-    for fact, value in described(header.config.model).items():
-        if found.get(fact) != value:
-            raise InputError(
-                f"{path}: tensors do not fit the model of its settings: {fact}: {found.get(fact, 'none')} in the file, {value} in the "
-                "settings: use the file as it was written"
-            )
+def _check_size(path: Path, header: CheckpointHeader) -> None:
+    """Raise InputError when the trunk that the settings name is far larger than what the file holds for it."""
     trunk = header.config.model.backbone.trunk
     if isinstance(trunk, TimmSettings) and trunk.name not in PACKAGED_WEIGHTS:
         stored = sum(math.prod(shape) for name, shape in header.shapes.items() if name.startswith(TRUNK))

@@ -3,14 +3,16 @@
 import math
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
-from somaseg.checkpoints.checkpoint import load_checkpoint
-from somaseg.checkpoints.header import CheckpointHeader, read_header
+from somaseg.checkpoints.architecture import check_described, open_detector
+from somaseg.checkpoints.header import CheckpointHeader, read_arrays, read_header
 from somaseg.checkpoints.names import known_hash
 from somaseg.config import InputSettings, ModelSettings, ResNeXtSettings
 from somaseg.errors import InputError
@@ -45,6 +47,7 @@ def facts(about: CheckpointHeader, sha256: str) -> dict[str, str]:
         "detections": f"score from {detect.score_thresh:g}, box NMS at {detect.nms_iou:g}, at most {detect.max_detections} an image",
         "thresholds": _lines(thresholds.model_dump(mode="json")),
         "provenance": _lines(about.provenance) or "the file says nothing",
+        "graphs": ", ".join(about.graphs) + ", for onnxruntime" if about.graphs else "none: runs in torch alone (weights export)",
         "SHA-256": sha256,
     }
 
@@ -121,13 +124,22 @@ def verify(path: Path, sha256: str | None = None) -> tuple[str, list[str]]:
     """
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise InputError(f"--sha256 {sha256}: expected 64 hexadecimal digits")
-    checkpoint = load_checkpoint(path)
-    problems = [
-        f"{name} holds values that are not finite"
-        for name, tensor in checkpoint.model.state_dict().items()
-        if not torch.isfinite(tensor).all()
-    ]
+    digest, weights = file_sha256(path), _loaded(path)
+    problems = [f"{name} holds values that are not finite" for name, values in weights.items() if not np.isfinite(values).all()]
     expected = known_hash(path) if sha256 is None else sha256
-    if expected is not None and expected.lower() != checkpoint.sha256:
-        problems.append(f"the hash is {checkpoint.sha256}, expected {expected.lower()}: this is another file, or it was changed")
-    return checkpoint.sha256, problems
+    if expected is not None and expected.lower() != digest:
+        problems.append(f"the hash is {digest}, expected {expected.lower()}: this is another file, or it was changed")
+    return digest, problems
+
+
+def _loaded(path: Path) -> dict[str, NDArray[np.float32]]:
+    """The tensors of a file that fits its settings, in torch if that is installed, else as its graphs take them."""
+    if find_spec("torch") is not None:
+        from somaseg.checkpoints.checkpoint import load_checkpoint
+
+        return {name: tensor.numpy() for name, tensor in load_checkpoint(path).model.state_dict().items()}
+    header = read_header(path)
+    check_described(path, header)
+    weights = read_arrays(path)
+    open_detector(path, header, weights)
+    return weights

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -29,6 +29,18 @@ Weights = Annotated[
 
 
 DEFAULT_WEIGHTS = ["default"]
+
+
+Runtime = Annotated[
+    Literal["auto", "torch", "onnx"],
+    typer.Option(help="What computes: onnx is onnxruntime; auto takes torch where it is installed and faster."),
+]
+
+
+Precision = Annotated[
+    Literal["auto", "float32", "bfloat16"],
+    typer.Option(help="Numbers to compute in; auto takes bfloat16 in torch where the processor or GPU has it."),
+]
 
 
 Channel = Annotated[

@@ -17,7 +17,9 @@ from somaseg.cli.options import (
     Out,
     Overlay,
     PixelSize,
+    Precision,
     Ray,
+    Runtime,
     SettingsFile,
     Submission,
     Weights,
@@ -40,6 +42,8 @@ def segment(
     pixel_size: PixelSize = None,
     cell_diameter: CellDiameter = None,
     magnification: Magnification = None,
+    runtime: Runtime = "auto",
+    precision: Precision = "auto",
     settings_file: SettingsFile = None,
     assignments: Assignments = None,
 ) -> None:
@@ -48,7 +52,7 @@ def segment(
     from somaseg.config import SegmentSettings, override, update
     from somaseg.inference.deferred import DeferredSegmenter
 
-    segmenter = DeferredSegmenter(weights)
+    segmenter = DeferredSegmenter(weights, runtime, precision)
     own = SegmentSettings(detect=segmenter.model_settings.detect, postprocess=segmenter.settings)
     given = magnified(pixel_size, cell_diameter, magnification)
     settings = override(update(own, settings_file), [*(assignments or []), *given])
@@ -66,6 +70,8 @@ def predict(
     pixel_size: PixelSize = None,
     cell_diameter: CellDiameter = None,
     magnification: Magnification = None,
+    runtime: Runtime = "auto",
+    precision: Precision = "auto",
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as tta.flips=[none,horizontal], two views.")
     ] = None,
@@ -75,7 +81,7 @@ def predict(
     from somaseg.config import PredictSettings, override
     from somaseg.inference.deferred import DeferredSegmenter
 
-    segmenter = DeferredSegmenter(weights)
+    segmenter = DeferredSegmenter(weights, runtime, precision)
     given = magnified(pixel_size, cell_diameter, magnification)
     segmenter.configure(override(PredictSettings(detect=segmenter.model_settings.detect), [*(assignments or []), *given]))
     finish(predict_folder(paths, out, segmenter, console, channel, ray))

@@ -44,6 +44,20 @@ def weights_convert(
     wrote(out, out.with_suffix(".yaml"), *([json] if json else []))
 
 
+@weights_app.command("export")
+def weights_export(
+    source: Annotated[str, typer.Argument(help="Weights that come with somaseg, by name, or a file.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="The .safetensors file to write; may be the same.", show_default=False)],
+    image: Annotated[Path | None, typer.Option(help="To try both runtimes on; else a drawn one.")] = None,
+) -> None:
+    """Write weights with graphs for onnxruntime, if it finds what torch finds; new weights have them already."""
+    from somaseg.checkpoints.names import weights_path
+    from somaseg.inference.export import export
+
+    export(weights_path(source), out, image)
+    wrote(out)
+
+
 WEIGHTS = "Weights that come with somaseg, by name, or a file, or a folder of the members of an ensemble."
 
 

@@ -15,6 +15,7 @@ from somaseg.files import file_sha256
 from somaseg.images.levels import Levels, levels_of
 from somaseg.inference.description import ModelDescription
 from somaseg.instances import Pixels, Prediction
+from somaseg.runtimes.choice import PrecisionName, RuntimeName
 from somaseg.tiling.predict import Sight
 
 if TYPE_CHECKING:
@@ -26,21 +27,27 @@ class DeferredSegmenter(ModelDescription):
 
     Args:
         weights: names, files and folders, as `somaseg.load` takes them.
+        runtime, precision: as `somaseg.load` takes them.
 
     Raises:
         InputError: when there are no such weights, or a file is not what SHA256SUMS beside it says.
     """
 
-    def __init__(self, weights: Sequence[str | Path]) -> None:
+    def __init__(self, weights: Sequence[str | Path], runtime: RuntimeName = "auto", precision: PrecisionName = "auto") -> None:
         if not weights:
             raise InputError("weights: found none: give a name, a file or a folder")
-        self.weights = weights
+        self.weights, self._asked = weights, (runtime, precision)
         files = [file for name in weights for file in weights_files(name)]
         headers, hashes = [read_header(file) for file in files], [file_sha256(file) for file in files]
         for file, digest in zip(files, hashes, strict=True):
             check_hash(file, digest)
         super().__init__(" + ".join(map(str, weights)), [header.config for header in headers], hashes, headers[0].provenance)
         self._segmenter: Segmenter | None = None
+
+    @property
+    def runtime(self) -> dict[str, Any]:
+        """What the network computes on, as `run.json` has it; empty before the first image."""
+        return {} if self._segmenter is None else self._segmenter.runtime
 
     def _levels(self, image: Pixels) -> Levels:
         """The levels of an image; warns of one that is mostly one value, or in part without data."""
@@ -59,7 +66,7 @@ class DeferredSegmenter(ModelDescription):
             from somaseg.inference.segmenter import load
 
             try:
-                self._segmenter = load(self.weights)
+                self._segmenter = load(self.weights, None, *self._asked)
             except InputError as error:
                 raise WeightsError(str(error)) from error
             self._segmenter.configure(PredictSettings(tta=self.tta, detect=self.model_settings.detect, tiles=self.tiles))

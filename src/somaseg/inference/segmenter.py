@@ -6,22 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from somaseg.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from somaseg.checkpoints.names import check_hash, weights_files
+from somaseg.checkpoints.header import read_header
+from somaseg.checkpoints.names import weights_files
 from somaseg.errors import InputError
 from somaseg.images.normalize import to_grey
 from somaseg.inference.description import ModelDescription
 from somaseg.inference.detect import detect
 from somaseg.inference.ensemble import Ensemble
+from somaseg.inference.networks import Network, load_networks
 from somaseg.inference.views import make_views, shown_at
 from somaseg.instances import Instances, Pixels, Prediction
 from somaseg.postprocessing.steps import postprocess
+from somaseg.runtimes.choice import PrecisionName, Runtime, RuntimeName, choose
 from somaseg.runtimes.detector import Detector
-from somaseg.runtimes.torch_detector import TorchDetector
-from somaseg.runtimes.torch_precision import bf16_is_fast
 from somaseg.tiling.predict import Sight
 
 
@@ -30,17 +29,20 @@ class Segmenter(ModelDescription):
 
     Args:
         name: what to call it.
-        checkpoints: one a model; the first leads.
-        device: torch's name of the device; else CUDA where there is one.
+        networks: one a model; the first leads.
+        runtime: that they compute on.
     """
 
-    def __init__(self, name: str, checkpoints: Sequence[Checkpoint], device: str | None = None) -> None:
-        first = checkpoints[0]
-        super().__init__(name, [one.config for one in checkpoints], [one.sha256 for one in checkpoints], first.provenance)
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.bf16 = bf16_is_fast(self.device)
-        self._models = [TorchDetector(checkpoint.model.to(self.device), self.bf16) for checkpoint in checkpoints]
+    def __init__(self, name: str, networks: Sequence[Network], runtime: Runtime) -> None:
+        first = networks[0]
+        super().__init__(name, [one.config for one in networks], [one.sha256 for one in networks], first.provenance)
+        self._runtime, self._models = runtime, [one.detector for one in networks]
         self._detector()  # an ensemble refuses models that do not fit each other
+
+    @property
+    def runtime(self) -> dict[str, Any]:
+        """What the networks compute on, as `run.json` has it."""
+        return self._runtime.about
 
     def see(self, image: NDArray[Any], sight: Sight) -> Prediction:
         """Raw detections of an image or a tile (H, W) or (H, W, C) that is seen whole."""
@@ -64,30 +66,30 @@ class Segmenter(ModelDescription):
         return postprocess(self.predict(image, zoom), self.settings)
 
 
-def load(weights: str | Path | Sequence[str | Path] = "default", device: str | None = None) -> Segmenter:
+def load(
+    weights: str | Path | Sequence[str | Path] = "default",
+    device: str | None = None,
+    runtime: RuntimeName = "auto",
+    precision: PrecisionName = "auto",
+) -> Segmenter:
     """A segmenter from weights: a name that comes with somaseg, a file of `somaseg train`, or a folder of such files.
 
     Several weights, and the files of a folder in the order of their names, are one ensemble; the first of them leads.
 
+    Args:
+        weights: which.
+        device: torch's name of the device; else CUDA where there is one.
+        runtime: "torch", "onnx", or "auto", which takes torch where it is installed and faster.
+        precision: "float32", "bfloat16", or "auto", which takes bfloat16 where the device computes in it natively.
+
     Raises:
-        InputError: when there are no such weights, a file is not what SHA256SUMS beside it says, or the classes of several differ.
+        InputError: when there are no such weights, a file is not what SHA256SUMS beside it says, the classes of several differ, or
+            runtime, precision and device do not go together.
+        MissingExtraError: when torch is needed but not installed.
     """
     names = [weights] if isinstance(weights, str | Path) else list(weights)
     if not names:
         raise InputError("weights: found none: give a name, a file or a folder")
     files = [file for name in names for file in weights_files(name)]
-    return Segmenter(" + ".join(map(str, names)), [load_whole(file) for file in files], device)
-
-
-def load_whole(path: Path) -> Checkpoint:
-    """A checkpoint whose hash is the one in SHA256SUMS beside it, if it stands there.
-
-    Raises:
-        InputError: when it cannot be read, has another hash, or holds what is no number.
-    """
-    checkpoint = load_checkpoint(path)
-    check_hash(path, checkpoint.sha256)
-    bad = next((name for name, tensor in checkpoint.model.state_dict().items() if not torch.isfinite(tensor).all()), None)
-    if bad is not None:
-        raise InputError(f"{path}: {bad} holds values that are not finite, and would find no cell: take weights of an earlier step")
-    return checkpoint
+    chosen = choose(runtime, precision, device, all(read_header(file).graphs for file in files))
+    return Segmenter(" + ".join(map(str, names)), load_networks(files, chosen), chosen)

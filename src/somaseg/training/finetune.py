@@ -26,9 +26,11 @@ from somaseg.evaluation.map_iou import MapIou, Score, summarise
 from somaseg.evaluation.matching import Record, match_counts, precision
 from somaseg.files import write_whole
 from somaseg.images.read import read_image
-from somaseg.inference.segmenter import Segmenter, load, load_whole
+from somaseg.inference.networks import in_torch, load_whole
+from somaseg.inference.segmenter import Segmenter, load
 from somaseg.instances import Instances
 from somaseg.models.cascade import CascadeMaskRCNN
+from somaseg.runtimes.choice import choose
 from somaseg.training.held_out import brought_to_size, compared_sizes, read_split
 from somaseg.training.train import fit
 
@@ -130,7 +132,8 @@ def finetune(
     run = out / "training"
     _check_split(out / SPLIT, base, training, validation)
 
-    segmenter = Segmenter(weights, [base])
+    runtime = choose("torch")
+    segmenter = Segmenter(weights, [in_torch(base, runtime)], runtime)
     sizes = compared_sizes(config, training, base.config.model.trained_at)
     told = brought_to_size(config, training, base.config.model.trained_at)[1]
     origin = class_origin(segmenter, config.model.classes, training, sizes.zoom)
@@ -138,7 +141,7 @@ def finetune(
     before, caught = image_precisions(segmenter, validation, "scoring the base weights", console, sizes.zoom)
     fit(config, [data], run)
     trained = run / "last.safetensors"
-    after, caught_after = image_precisions(load(trained), validation, "scoring the new weights", console)
+    after, caught_after = image_precisions(load(trained, runtime="torch"), validation, "scoring the new weights", console)
 
     old, new, gain, images = compared(before, after, [s.name for s in validation], [s.type_name for s in validation])
     result = FinetuneResult(
