@@ -105,6 +105,14 @@ def test_files_and_tables(tmp_path: Path, pred: Path, truth: Path) -> None:
         assert np.asarray(picture.convert("L")).std() > 5  # drawn, not blank
 
 
+def test_scores_are_written_also_without_matplotlib(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pred: Path, truth: Path) -> None:
+    monkeypatch.setattr("somaseg.figures.find_spec", lambda _: None)
+    ran = CliRunner().invoke(app, ["evaluate", str(pred), str(truth), "--out", str(tmp_path / "out")])
+    assert ran.exit_code == 0, ran.output
+    assert "somaseg[plots]" in ran.output
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["images.csv", "metrics.json"]
+
+
 def test_the_table_fits_eighty_columns(pred: Path, truth: Path) -> None:
     result = stage.evaluate(pred, truth, {"cort": 1, "astro": 1})
     console = Console(width=80, file=io.StringIO(), record=True)

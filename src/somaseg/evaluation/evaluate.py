@@ -18,6 +18,7 @@ from somaseg.evaluation.coco_ap import CocoAp, coco_ap
 from somaseg.evaluation.map_iou import MapIou, summarise
 from somaseg.evaluation.matching import Record, compare_cells, comparison_counts, precision
 from somaseg.evaluation.report import precision_figure
+from somaseg.figures import can_draw
 from somaseg.files import whole, write_whole
 from somaseg.instances import Instances
 from somaseg.texts.tables import csv_table, writable
@@ -156,13 +157,15 @@ def score_samples(
 
 
 def write_evaluation(evaluation: Evaluation, out: Path) -> list[Path]:
-    """Write `metrics.json`, `images.csv` (worst image first) and `precision.png` into a folder; returns their paths."""
-    paths = [out / "metrics.json", out / "images.csv", out / "precision.png"]
+    """Write `metrics.json`, `images.csv` (worst image first) and, with the extra `plots`, `precision.png`; returns their paths."""
+    paths = [out / "metrics.json", out / "images.csv"]
     write_whole(paths[0], evaluation.model_dump_json(indent=2, exclude={"images"}) + "\n")
     rows = [{**row.model_dump(), "image": writable(row.image)} for row in evaluation.images]
     write_whole(paths[1], csv_table(list(rows[0]) if rows else [], [list(row.values()) for row in rows]))
-    with whole(paths[2]) as part:
-        precision_figure(evaluation.map_iou).savefig(part, format="png", dpi=160)
+    if can_draw():
+        paths.append(out / "precision.png")
+        with whole(paths[-1]) as part:
+            precision_figure(evaluation.map_iou).savefig(part, format="png", dpi=160)
     return paths
 
 

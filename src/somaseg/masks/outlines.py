@@ -47,11 +47,11 @@ def outlines_from_crop(crop: Mask, box: Sequence[int] | Boxes) -> list[NDArray[n
     outlines = []
     for first in sorted(after):
         if first in after:
-            keys, here = [first], after.pop(first)
+            path, here = [first], after.pop(first)
             while here != first:
-                keys.append(here)
+                path.append(here)
                 here = after.pop(here)
-            rows, columns = np.divmod(np.array([*keys, first]), width)
+            rows, columns = np.divmod(np.array([*path, first]), width)
             outlines.append(np.stack([columns, rows], axis=1) / 2 + corner)
     return outlines
 

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from matplotlib.colors import to_rgba
 from numpy.typing import NDArray
 from PIL import Image
 from rich.table import Table
 
 from somaseg.evaluation.panels import Panel, sheet
+from somaseg.figures import rgba
 from somaseg.pseudolabels.evidence import Evidence
 from somaseg.pseudolabels.screening import FATES, CellFates, Fate
 from somaseg.texts.tables import csv_table, writable
@@ -28,7 +28,7 @@ def picture(grey: NDArray[np.float32], name: str, evidence: Evidence, screened: 
     counts = Counter(screened.own_fates)
     order = np.argsort([-FATES.index(fate) for fate in screened.own_fates], kind="stable").astype(np.int64)  # accepted ones on top
     drawn = [screened.own_fates[i] for i in order]
-    colours = np.array([to_rgba(COLOURS[fate], OPACITY[fate]) for fate in drawn]).reshape(-1, 4)
+    colours = np.array([rgba(COLOURS[fate], OPACITY[fate]) for fate in drawn]).reshape(-1, 4)
     detail = f"image left out: {screened.left_out}" if screened.left_out else ", ".join(f"{counts[fate]} {fate}" for fate in FATES)
     plain = Panel(name, "", cells[[]], np.zeros((0, 4)))
     fates = Panel(f"{len(cells)} fused cells", detail, cells[order], colours, np.array([WIDTH[fate] for fate in drawn]))
