@@ -4,7 +4,7 @@
 
 The two take turns in one process, garbage collected in between. Both run on one core, so their processor time is taken, which
 other work on the machine disturbs least; the ratio is that of their fastest turns. `--csv` also times the competition's table of
-the same cells (polars parses it on several cores; their times add up).
+the same cells.
 """
 
 import argparse

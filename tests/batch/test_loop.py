@@ -5,7 +5,6 @@ from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
-import polars as pl
 import pytest
 import tifffile
 from rich.console import Console
@@ -19,6 +18,7 @@ from somaseg.batch.segment import predict_folder, segment_folder
 from somaseg.errors import WeightsError
 from somaseg.export import coco as export
 from somaseg.fusion.methods import single
+from somaseg.texts.tables import read_table
 
 
 def read_annotations_of(out: Path) -> list[list[list[int]]]:
@@ -36,11 +36,11 @@ def test_same_names_in_two_folders_stay_apart(tmp_path, out):
     assert (both.images, both.skipped, again.calls) == (3, 1, 2)  # b/x keeps its name, x
     samples = {s.name: s.instances.boxes[0].tolist() for s in read_annotations(out)}
     assert samples == {"a/x": list(A), "b/x": list(B), "c/x": list(C)}
-    table = pl.read_csv(out / "cells.csv")
-    assert table["image"].n_unique() == 3
+    table = read_table(out / "cells.csv")
+    assert len(set(table["image"])) == 3
     labels = {name: tifffile.imread(out / "labels" / f"{name}_labels.tif") for name in table["image"]}
-    for name, x0, y0 in table.select("image", "x0", "y0").iter_rows():
-        assert labels[name][y0, x0] == 1
+    for name, x0, y0 in zip(table["image"], table["x0"], table["y0"], strict=True):
+        assert labels[name][int(y0), int(x0)] == 1
     assert segment([tmp_path / "c", tmp_path / "b", tmp_path / "a"], out).skipped == 3
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 from PIL import Image
 from rich.console import Console
@@ -18,6 +17,7 @@ from somaseg.errors import InputError
 from somaseg.evaluation import evaluate as stage
 from somaseg.evaluation.report import score_table
 from somaseg.instances import Instances
+from somaseg.texts.tables import read_table
 
 SIZE = (30, 40)
 SARTORIUS = Path(__file__).parents[2].parent / "shared" / "data" / "sartorius"
@@ -97,12 +97,20 @@ def test_files_and_tables(tmp_path: Path, pred: Path, truth: Path) -> None:
     written = json.loads((out / "metrics.json").read_text())
     assert written["map_iou"]["weighted"]["value"] == pytest.approx(result.map_iou.weighted and result.map_iou.weighted.value)
     assert written["missing"] == ["b"]
-    table = pl.read_csv(out / "images.csv")
-    assert table.columns == ["image", "cell_type", "map_iou", "f1", "aji", "true", "predicted", "found"]
-    assert table["image"].to_list() == ["b", "a", "c"]
+    table = read_table(out / "images.csv")
+    assert list(table.columns) == ["image", "cell_type", "map_iou", "f1", "aji", "true", "predicted", "found"]
+    assert table["image"] == ["b", "a", "c"]
     with Image.open(out / "precision.png") as picture:
         assert picture.width > 1000
         assert np.asarray(picture.convert("L")).std() > 5  # drawn, not blank
+
+
+def test_scores_are_written_also_without_matplotlib(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pred: Path, truth: Path) -> None:
+    monkeypatch.setattr("somaseg.figures.find_spec", lambda _: None)
+    ran = CliRunner().invoke(app, ["evaluate", str(pred), str(truth), "--out", str(tmp_path / "out")])
+    assert ran.exit_code == 0, ran.output
+    assert "somaseg[plots]" in ran.output
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["images.csv", "metrics.json"]
 
 
 def test_the_table_fits_eighty_columns(pred: Path, truth: Path) -> None:

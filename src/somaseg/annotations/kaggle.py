@@ -1,11 +1,12 @@
 """The competition's `train.csv`: one row a cell, RLE over the rows of the image, pixels numbered from 1."""
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from somaseg.annotations.coco import file_problems
@@ -17,12 +18,13 @@ from somaseg.instances import Instances
 from somaseg.limits import MaskBudget, check_pixels
 from somaseg.masks.crops import Size
 from somaseg.masks.rle import Crops, crops_from_runs
-from somaseg.texts.tables import read_table
+from somaseg.texts.tables import Table, read_table
 
 REQUIRED = ("id", "annotation", "width", "height", "cell_type")
 METADATA = ("plate_time", "sample_date", "sample_id", "elapsed_timedelta")
 CELL_TYPES = ("shsy5y", "astro", "cort")
-RLE = r"^\d{1,15} \d{1,15}( \d{1,15} \d{1,15})*$"
+SHAPE = bytes.maketrans(b"123456789", b"0" * 9)
+TOO_LONG = b"0" * 16  # digits of a number that no RLE has
 NOTHING = ("nan", "none", "null")  # what tables write for an empty cell
 
 
@@ -35,40 +37,42 @@ def read_kaggle(path: Path, images: Path | None = None) -> tuple[list[Sample], l
     Raises:
         InputError: when a column is missing, or the rows of one image disagree about it.
     """
-    table = _read_table(path)
-    found = sorted(set(table["cell_type"].drop_nulls()))
+    rows = _read_rows(path)
+    table = rows.table
+    types = table["cell_type"]
+    found = sorted({name for name in types if name is not None})
     classes = CELL_TYPES if set(found) <= set(CELL_TYPES) else tuple(found)
     label_of = {name: label for label, name in enumerate(classes)}
-    columns = [c for c in table.columns if c not in (*REQUIRED, "line", "numbers", "image")]
+    columns = [c for c in table.columns if c not in REQUIRED]
     folder = ImageFolder(images or sibling_images(path.parent, ("train", "images")))
     budget = MaskBudget(path)
     samples: list[Sample] = []
     problems: list[Problem] = []
-    parts = table.partition_by("image", maintain_order=True)
-    names = sample_names([f"{rows['image'][0]}.x" for rows in parts], [None] * len(parts))
-    for name, rows in zip(names, parts, strict=True):
-        first = rows.row(0, named=True)
-        spelled = rows["id"].unique(maintain_order=True).to_list()
+    parts = rows_of(rows.images)
+    names = sample_names([f"{image}.x" for image in parts], [None] * len(parts))
+    for name, own in zip(names, parts.values(), strict=True):
+        first, size = own[0], rows.sizes[own[0]]
+        spelled = list(dict.fromkeys(table["id"][i] for i in own))
         if len(spelled) > 1:
             message = f"{path}: id: {' and '.join(map(shown, spelled[:3]))} are one image: it counts once, equal rows of both once"
             problems.append(Problem("image listed twice", message, name))
-            rows = rows.unique(["annotation", "cell_type"], keep="first", maintain_order=True)
-        if len(rows) == 1 and not first["annotation"]:
-            rows = rows.clear()
-        size = (first["height"], first["width"])
-        (boxes, masks), findings = decode_annotations(rows["annotation"].to_list(), rows["numbers"].to_numpy(), size, budget)
-        lines, texts = rows["line"].to_list(), rows["annotation"].to_list()
+            own = sorted({(rows.codes[i], types[i]): i for i in reversed(own)}.values())  # the first row of equal ones
+        if len(own) == 1 and not rows.codes[first]:
+            own = []
+        codes = [rows.codes[i] for i in own]
+        (boxes, masks), findings = decode_annotations(codes, np.array([rows.numbers[i] for i in own], np.int64), size, budget)
+        lines = [table.lines[i] for i in own]
         problems += [
-            Problem(kind, f"{path}: line {lines[i]}, annotation: {text}", name, i, True, _raw(kind, name, texts[i], rows["cell_type"][i]))
+            Problem(kind, f"{path}: line {lines[i]}, annotation: {text}", name, i, True, _raw(kind, name, codes[i], types[own[i]]))
             for i, kind, text in findings
         ]
-        labels = np.array([label_of.get(c, 0) for c in rows["cell_type"]], np.int64)  # an empty mask may have no type
-        instances = Instances(size, boxes, masks, labels, np.ones(len(rows), np.float32), classes)
-        metadata = {c: first[c] for c in columns}
+        labels = np.array([label_of.get(types[i] or "", 0) for i in own], np.int64)  # an empty mask may have no type
+        instances = Instances(size, boxes, masks, labels, np.ones(len(own), np.float32), classes)
+        metadata = {c: table[c][first] for c in columns}
         group = metadata.get("group", metadata.get("field_group"))
-        file = folder.find(first["id"])
-        problems += file_problems(f"{path}: line {first['line']}, id", name, first["id"], file)
-        samples.append(Sample(file.path, instances, name, group, first["cell_type"], metadata=metadata))
+        file = folder.find(str(spelled[0]))
+        problems += file_problems(f"{path}: line {table.lines[first]}, id", name, str(spelled[0]), file)
+        samples.append(Sample(file.path, instances, name, group, types[first], metadata=metadata))
     return samples, problems
 
 
@@ -77,68 +81,115 @@ def _raw(kind: ProblemKind, image: str, annotation: str, cell_type: str | None) 
     return {"id": image, "annotation": annotation, "cell_type": cell_type} if kind == "unreadable mask" else None
 
 
-def _read_table(path: Path) -> pl.DataFrame:
-    """The rows with `line`, their line in the file, `image`, the id without its suffix, and `numbers`, how many numbers the RLE has.
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a `train.csv`.
 
-    `numbers` is 0 where the RLE is malformed.
+    Attributes:
+        table: as it was read.
+        codes: the RLE of each row, "" where there is none.
+        numbers: how many numbers each RLE has, 0 where it is malformed.
+        images: the path of each row's image, see `image_of`.
+        sizes: (height, width) of each row's image.
     """
+
+    table: Table
+    codes: list[str]
+    numbers: list[int]
+    images: list[str]
+    sizes: list[Size]
+
+
+def _read_rows(path: Path) -> _Rows:
     table = read_table(path, (*REQUIRED, *METADATA))
-    missing = [c for c in REQUIRED if c not in table.columns]
+    missing = [c for c in REQUIRED if c not in table]
     if missing:
-        found = ", ".join(shown(c) for c in table.columns[1:8])
+        found = ", ".join(shown(c) for c in list(table.columns)[:7])
         raise InputError(f"{path}: has no column {missing[0]}: expected the columns {', '.join(REQUIRED)}, found {found}")
-    table = with_numbers(table, "annotation").with_columns(_whole(pl.col("width", "height")))
+    codes, numbers = tidied(table["annotation"])
+    widths, heights = ([_whole(text) for text in table[column]] for column in ("width", "height"))
     for column, bad in {
-        "id": pl.col("id").is_null(),
-        "cell_type": pl.col("cell_type").is_null() & (pl.col("annotation") != ""),
-        "width": pl.col("width") < 1,
-        "height": pl.col("height") < 1,
+        "id": [text is None for text in table["id"]],
+        "cell_type": [text is None and bool(code) for text, code in zip(table["cell_type"], codes, strict=True)],
+        "width": [not width for width in widths],
+        "height": [not height for height in heights],
     }.items():
-        wrong = table.filter(bad)
-        if len(wrong):
-            raise InputError(f"{path}: line {wrong['line'][0]}, {column}: is missing or not valid: every row needs it")
-    table = with_image(table)
-    if "" in table["image"]:
-        raise InputError(f"{path}: line {table.filter(pl.col('image') == '')['line'][0]}, id: names no image")
-    by_image = ["image", *(c for c in table.columns if c not in ("id", "annotation", "cell_type", "line", "numbers", "image"))]
-    images = table.unique(by_image, keep="first", maintain_order=True)
-    second = images.filter(~pl.col("image").is_first_distinct())
-    if len(second):
-        raise InputError(
-            f"{path}: line {second['line'][0]}: differs from an earlier row of image {second['id'][0]} in one of "
-            f"{', '.join(by_image[1:])}: make the rows of an image agree"
-        )
-    for line, width, height in images.select("line", "width", "height").iter_rows():
-        check_pixels(f"{path}: line {line}", height, width)
-    return table
+        if True in bad:
+            raise InputError(f"{path}: line {table.lines[bad.index(True)]}, {column}: is missing or not valid: every row needs it")
+    images = images_of(table["id"])
+    if "" in images:
+        raise InputError(f"{path}: line {table.lines[images.index('')]}, id: names no image")
+    rows = _Rows(table, codes, numbers, images, list(zip(heights, widths, strict=True)))
+    _check_images(path, rows)
+    return rows
 
 
-def _whole(columns: pl.Expr) -> pl.Expr:
-    """Whole numbers of text such as "704", "704.0" and "704,0"; 0 for anything else."""
-    number = columns.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
-    valid = number.is_finite() & (number == number.floor()) & number.is_between(1, 2**31)
-    return pl.when(valid).then(number).otherwise(0).cast(pl.Int64).name.keep()
+def _check_images(path: Path, rows: _Rows) -> None:
+    """Raise InputError when rows of one image disagree about it, or an image is too large."""
+    table = rows.table
+    own = [column for column in table.columns if column not in ("id", "annotation", "cell_type")]
+    others = [table[column] for column in own if column not in ("width", "height")]
+    facts: dict[str, tuple[object, ...]] = {}
+    lines: dict[str, int] = {}
+    for number, (image, *fact) in enumerate(zip(rows.images, rows.sizes, *others, strict=True)):
+        if facts.setdefault(image, tuple(fact)) != tuple(fact):
+            raise InputError(
+                f"{path}: line {table.lines[number]}: differs from an earlier row of image {table['id'][number]} in one of "
+                f"{', '.join(own)}: make the rows of an image agree"
+            )
+        lines.setdefault(image, number)
+    for number in lines.values():
+        check_pixels(f"{path}: line {table.lines[number]}", *rows.sizes[number])
 
 
-def with_numbers(table: pl.DataFrame, column: str) -> pl.DataFrame:
-    """The table with one space between the numbers of the RLEs in `column`, and `numbers`, how many there are, 0 for what is no RLE."""
-    code = pl.col(column)
-    table = table.with_columns(code.fill_null(""))
-    strict = table.select((code.str.contains(RLE)).alias("strict"))["strict"]
-    if not (strict | (table[column] == "")).all():
-        tidy = code.str.replace_all(r"(\d)\.0+\b", "${1}").str.replace_all(r"[\s,;\[\]()]+", " ").str.strip_chars()
-        tidy = pl.when(code.str.to_lowercase().is_in(NOTHING)).then(pl.lit("")).when(tidy.str.contains(RLE)).then(tidy).otherwise(code)
-        table = table.with_columns(pl.when(strict).then(code).otherwise(tidy).alias(column))
-        strict = table.select((code.str.contains(RLE)).alias("strict"))["strict"]
-    numbers = pl.when(strict).then(code.str.count_matches(" ", literal=True) + 1).otherwise(0)
-    return table.with_columns(numbers.alias("numbers"))
+def _whole(text: str | None) -> int:
+    """The whole number of text such as "704", "704.0" and "704,0"; 0 for anything else."""
+    try:
+        number = float((text or "").replace(",", "."))
+    except ValueError:
+        return 0
+    return int(number) if 1 <= number <= 2**31 and number.is_integer() and "_" not in (text or "") else 0
 
 
-def with_image(table: pl.DataFrame) -> pl.DataFrame:
-    """The table with `image`, what `image_of` makes of each `id`."""
-    ids = table["id"].unique(maintain_order=True)
-    images = pl.DataFrame({"id": ids, "image": [image_of(name) for name in ids]}, schema={"id": pl.String, "image": pl.String})
-    return table.join(images, on="id", how="left", maintain_order="left")
+def tidied(cells: Sequence[str | None]) -> tuple[list[str], list[int]]:
+    """The RLEs of cells with one space between their numbers, and how many numbers each has, 0 for what is no RLE."""
+    codes, numbers = [], []
+    for cell in cells:
+        code = cell or ""
+        count = _count(code)
+        if code and not count:
+            tidy = re.sub(r"[\s,;\[\]()]+", " ", re.sub(r"(\d)\.0+\b", r"\1", code)).strip()
+            if code.lower() in NOTHING:
+                code = ""
+            elif _count(tidy):
+                code, count = tidy, _count(tidy)
+        codes.append(code)
+        numbers.append(count)
+    return codes, numbers
+
+
+def _count(code: str) -> int:
+    """How many numbers an RLE has, which come in pairs with one space between them; 0 for what is none."""
+    if not code.isascii():
+        return 0
+    shape = b" %b " % code.encode().translate(SHAPE)
+    broken = shape.translate(None, b"0 ") or b"  " in shape or TOO_LONG in shape
+    spaces = shape.count(b" ")
+    return spaces - 1 if spaces % 2 and not broken else 0
+
+
+def rows_of(images: Sequence[str]) -> dict[str, list[int]]:
+    """The rows of each image, in the order of their first rows."""
+    rows: dict[str, list[int]] = {}
+    for number, image in enumerate(images):
+        rows.setdefault(image, []).append(number)
+    return rows
+
+
+def images_of(ids: Sequence[str | None]) -> list[str]:
+    """What `image_of` makes of each id."""
+    known = {name: image_of(name or "") for name in dict.fromkeys(ids)}
+    return [known[name] for name in ids]
 
 
 def image_of(name: str) -> str:

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from somaseg.annotations.coco import decode_segmentations
 from somaseg.annotations.coco_document import id_key, is_ignored
 from somaseg.annotations.image_folder import pair_names
-from somaseg.annotations.kaggle import decode_annotations, image_of, with_image, with_numbers
+from somaseg.annotations.kaggle import decode_annotations, image_of, images_of, rows_of, tidied
 from somaseg.annotations.samples import Sample
 from somaseg.errors import InputError, shown
 from somaseg.instances import Instances
@@ -66,25 +65,28 @@ def read_submission(path: Path, sizes: Mapping[str, Size]) -> Results:
     Raises:
         InputError: naming the line of an RLE that is none or that reaches beyond its image.
     """
-    table = with_numbers(read_table(path, COLUMNS), "predicted")
-    if "id" not in table.columns or table["id"].null_count():
+    table = read_table(path, COLUMNS)
+    if "id" not in table or None in table["id"]:
         raise InputError(f"{path}: id: is missing in a row: every row needs the name of its image")
     budget = MaskBudget(path)
     predictions: dict[str, Instances] = {}
     others = []
-    table = with_image(table)
-    known = pair_names(table["image"].unique(maintain_order=True).to_list(), sizes)
-    for (name,), rows in table.group_by("image", maintain_order=True):
+    codes, numbers = tidied(table["predicted"])
+    rows_by_image = rows_of(images_of(table["id"]))
+    known = pair_names(list(rows_by_image), sizes)
+    for name, rows in rows_by_image.items():
         if name not in known:
-            others.append(str(name))
+            others.append(name)
             continue
-        rows = rows.filter(pl.col("predicted") != "")
-        size = sizes[known[str(name)]]
-        (boxes, masks), findings = decode_annotations(rows["predicted"].to_list(), rows["numbers"].to_numpy(), size, budget)
+        rows = [i for i in rows if codes[i]]
+        size = sizes[known[name]]
+        (boxes, masks), findings = decode_annotations(
+            [codes[i] for i in rows], np.array([numbers[i] for i in rows], np.int64), size, budget
+        )
         if findings:
             i, _, message = findings[0]
-            raise InputError(f"{path}: line {rows['line'][i]}, predicted: {message}")
-        predictions[known[str(name)]] = Instances.build(size, list(zip(boxes, masks, strict=True)), ("cell",))
+            raise InputError(f"{path}: line {table.lines[rows[i]]}, predicted: {message}")
+        predictions[known[name]] = Instances.build(size, list(zip(boxes, masks, strict=True)), ("cell",))
     return predictions, tuple(others)
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import polars as pl
 
 from somaseg.annotations.kaggle import METADATA, REQUIRED
 from somaseg.annotations.samples import Sample
@@ -16,7 +15,7 @@ from somaseg.export.labels import label_tiff
 from somaseg.export.submission import kaggle_rle
 from somaseg.files import write_whole
 from somaseg.instances import Instances
-from somaseg.texts.tables import csv_bytes
+from somaseg.texts.tables import csv_table
 
 
 def write_coco(samples: Sequence[Sample], path: Path, further: Mapping[str, Any] | None = None) -> None:
@@ -84,8 +83,7 @@ def write_kaggle(samples: Sequence[Sample], path: Path) -> None:
         cells = [(rle, classes[label]) for rle, label in zip(kaggle_rles(sample.instances), sample.instances.labels.tolist(), strict=True)]
         for rle, name in cells or [("", sample.cell_type)]:
             rows.append(tuple({**fields, "annotation": rle, "cell_type": name}.get(column) for column in columns))
-    text = [tuple(None if value in (None, "") else str(value) for value in row) for row in rows]
-    write_whole(path, csv_bytes(pl.DataFrame(text, schema=dict.fromkeys(columns, pl.String), orient="row")))
+    write_whole(path, csv_table(columns, [[None if value is None else str(value) for value in row] for row in rows]))
 
 
 def kaggle_rles(instances: Instances) -> list[str]:

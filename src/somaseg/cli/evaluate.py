@@ -29,6 +29,7 @@ def evaluate(
     """Score predictions against annotations, images paired by name."""
     from somaseg.evaluation import evaluate as stage
     from somaseg.evaluation.report import score_table
+    from somaseg.figures import can_draw
     from somaseg.files import check_folder
 
     check_folder(out)
@@ -36,7 +37,10 @@ def evaluate(
     console.print(score_table(result.map_iou, result.cells, result.cells_by_class, result.coco_ap))
     for text in result.notes():
         note(text)
-    wrote(*stage.write_evaluation(result, out))
+    written = stage.write_evaluation(result, out)
+    wrote(*written)
+    if not can_draw():
+        note("precision.png is not drawn, since matplotlib is not installed: run  pip install 'somaseg[plots]'")
 
 
 @app.command()

@@ -59,11 +59,11 @@ def groups_from_csv(path: Path, column: str) -> dict[str, str]:
         InputError: when the file is no table, the column is missing, or an image has two groups.
     """
     table = read_table(path)
-    columns = table.columns[1:]  # behind `line`
+    columns = list(table.columns)
     if column not in columns[1:]:
         raise InputError(f"{path}: has no column {column} (--group-column): it has {', '.join(columns)}, the first being the image")
     groups: dict[str, str] = {}
-    for line, image, group in table.select("line", columns[0], column).iter_rows():
+    for line, image, group in zip(table.lines, table[columns[0]], table[column], strict=True):
         if image is None or group is None:
             raise InputError(f"{path}: line {line}, {column}: is empty: give every image a group")
         name = image_stem(image) if image.lower().endswith(IMAGE_SUFFIXES) else image

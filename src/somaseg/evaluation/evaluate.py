@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 from somaseg.annotations.image_folder import pair_names
 from somaseg.annotations.read import inspect_annotations, locate, read_annotations, refuse
@@ -19,9 +18,10 @@ from somaseg.evaluation.coco_ap import CocoAp, coco_ap
 from somaseg.evaluation.map_iou import MapIou, summarise
 from somaseg.evaluation.matching import Record, compare_cells, comparison_counts, precision
 from somaseg.evaluation.report import precision_figure
+from somaseg.figures import can_draw
 from somaseg.files import whole, write_whole
 from somaseg.instances import Instances
-from somaseg.texts.tables import csv_bytes, writable
+from somaseg.texts.tables import csv_table, writable
 
 
 class ImageScore(Record):
@@ -157,12 +157,15 @@ def score_samples(
 
 
 def write_evaluation(evaluation: Evaluation, out: Path) -> list[Path]:
-    """Write `metrics.json`, `images.csv` (worst image first) and `precision.png` into a folder; returns their paths."""
-    paths = [out / "metrics.json", out / "images.csv", out / "precision.png"]
+    """Write `metrics.json`, `images.csv` (worst image first) and, with the extra `plots`, `precision.png`; returns their paths."""
+    paths = [out / "metrics.json", out / "images.csv"]
     write_whole(paths[0], evaluation.model_dump_json(indent=2, exclude={"images"}) + "\n")
-    write_whole(paths[1], csv_bytes(pl.DataFrame([{**row.model_dump(), "image": writable(row.image)} for row in evaluation.images])))
-    with whole(paths[2]) as part:
-        precision_figure(evaluation.map_iou).savefig(part, format="png", dpi=160)
+    rows = [{**row.model_dump(), "image": writable(row.image)} for row in evaluation.images]
+    write_whole(paths[1], csv_table(list(rows[0]) if rows else [], [list(row.values()) for row in rows]))
+    if can_draw():
+        paths.append(out / "precision.png")
+        with whole(paths[-1]) as part:
+            precision_figure(evaluation.map_iou).savefig(part, format="png", dpi=160)
     return paths
 
 

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.colors import to_rgba
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -14,6 +12,7 @@ from somaseg.config import PostprocessSettings
 from somaseg.errors import InputError
 from somaseg.evaluation.matching import Comparison, compare_cells, comparison_counts, partners, precision
 from somaseg.export.overlay import outlines, stretched
+from somaseg.figures import rgba
 from somaseg.instances import Instances, Prediction
 from somaseg.postprocessing import pieces as mask_pieces
 from somaseg.postprocessing.candidates import Candidates
@@ -21,8 +20,12 @@ from somaseg.postprocessing.steps import STEPS, trace
 
 # Told apart by people of any colour vision, and bright enough for a grey image.
 HIT, FALSE_ALARM, MISS, PARTLY, REMOVED, CHANGED, PLAIN = "#2ee6c5", "#ff6a3d", "#ffe11f", "#6fa8ff", "#c08cff", "#ffffff", "#cfd3d8"
-SCORES = colormaps["plasma"]
-DARKEST_SCORE = 0.35  # part of the colour map at score 0; what lies below is too dark for a grey image
+# Colours of scores from 0 to 1: the upper two thirds of "plasma" (van der Walt & Smith 2015, CC0); its lower part is too dark for a grey
+# image.
+SCORES = bytes.fromhex(
+    "a11b9b aa2395 b12a90 b7318a bf3984 c5407e cc4778 d14e72 d6556d dc5d67 e16462 e66c5c ea7457 ee7b51 "
+    "f2844b f58c46 f89540 fa9e3b fca636 fdb130 feba2c fdc527 fcce25 fad824 f7e425 f3ee27 f0f921"
+)
 DIMMED = 0.8  # brightness of the image below outlines
 PANEL, SHEET = 1056, 3600  # longest side of a panel's image and width of the picture in px, at most
 ENLARGED = 6.0  # times, at most
@@ -235,11 +238,14 @@ def _areas(candidates: Candidates, count: int) -> NDArray[np.float64]:
 
 
 def _palette(*colours: str) -> NDArray[np.float64]:
-    return np.array([to_rgba(colour) for colour in colours])
+    return np.array([rgba(colour) for colour in colours])
 
 
 def _score_colours(scores: NDArray[np.float32]) -> NDArray[np.float64]:
-    return np.asarray(SCORES(DARKEST_SCORE + (1 - DARKEST_SCORE) * scores.astype(np.float64)), np.float64).reshape(-1, 4)
+    table = np.frombuffer(SCORES, np.uint8).reshape(-1, 3) / 255
+    at = scores.astype(np.float64).clip(0, 1) * (len(table) - 1)
+    bands = [np.interp(at, np.arange(len(table)), band) for band in table.T]
+    return np.stack([*bands, np.ones(len(at))], axis=1)
 
 
 def _drawn(panel: Panel, dark: Image.Image, cell: tuple[int, int], part: Part) -> Image.Image:

@@ -1,13 +1,17 @@
 """How an evaluation is shown to people: a table for the screen and the picture of precision against IoU."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
 from rich.table import Table
 
 from somaseg.evaluation.cell_scores import CellScores
 from somaseg.evaluation.coco_ap import AREA_BINS, LARGEST_AREA, Ap, CocoAp
 from somaseg.evaluation.map_iou import MapIou, Score
+from somaseg.figures import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, told apart by people of any colour vision; black is for all images together.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31")
@@ -33,9 +37,9 @@ def score_table(map_iou: MapIou, cells: CellScores, cells_by_class: Mapping[str,
     return table
 
 
-def precision_figure(map_iou: MapIou) -> Figure:
+def precision_figure(map_iou: MapIou) -> "Figure":
     """Mean precision of each cell type and of all images against the IoU threshold."""
-    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
+    figure = new_figure(7.2, 4.6)
     axes = figure.subplots()
     for i, (name, score) in enumerate(map_iou.by_class.items()):
         colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]

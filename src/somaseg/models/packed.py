@@ -44,7 +44,7 @@ def is_plain_inference(x: Tensor) -> bool:
     return (
         not torch.is_grad_enabled()
         and x.device.type == "cpu"
-        and not (torch.jit.is_tracing() or torch.compiler.is_compiling())
+        and not (torch.jit.is_tracing() or torch.compiler.is_compiling())  # type: ignore[attr-defined,no-untyped-call]
         and type(x) is Tensor
         and torch.backends.mkldnn.is_available()
     )
@@ -81,7 +81,9 @@ def convolve(
         sources: what the weight depends on.
         folded: gives weight (C', C / groups, kernel height, kernel width) and bias (C',).
         padding: pixels on the left, right, above, below; the right has as many as the left or one more, and so below.
-        stride, dilation, groups: as of a convolution.
+        stride: as of a convolution.
+        dilation: as of a convolution.
+        groups: as of a convolution.
         act: what follows.
 
     Returns:

@@ -4,36 +4,21 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import polars as pl
-from matplotlib.colors import to_rgba
 from numpy.typing import NDArray
 from PIL import Image
 from rich.table import Table
 
 from somaseg.evaluation.panels import Panel, sheet
+from somaseg.figures import rgba
 from somaseg.pseudolabels.evidence import Evidence
 from somaseg.pseudolabels.screening import FATES, CellFates, Fate
-from somaseg.texts.tables import csv_bytes, writable
+from somaseg.texts.tables import csv_table, writable
 
 COLOURS: dict[Fate, str] = {"accepted": "#2ee6c5", "ignored": "#ffb000", "dropped": "#b9bcc4"}
 """Told apart by people of any colour vision."""
 OPACITY: dict[Fate, float] = {"accepted": 1.0, "ignored": 0.9, "dropped": 0.5}
 WIDTH: dict[Fate, float] = {"accepted": 2.0, "ignored": 1.1, "dropped": 0.8}  # px of the picture
-CELL_COLUMNS = {
-    "image": pl.String,
-    "cell": pl.Int64,
-    "class": pl.String,
-    "fate": pl.String,
-    "reason": pl.String,
-    "score": pl.Float64,
-    "mask_prob": pl.Float64,
-    "agreement": pl.Float64,
-    "area": pl.Int64,
-    "x0": pl.Int64,
-    "y0": pl.Int64,
-    "x1": pl.Int64,
-    "y1": pl.Int64,
-}
+CELL_COLUMNS = ("image", "cell", "class", "fate", "reason", "score", "mask_prob", "agreement", "area", "x0", "y0", "x1", "y1")
 Row = tuple[str | int | float, ...]
 
 
@@ -43,7 +28,7 @@ def picture(grey: NDArray[np.float32], name: str, evidence: Evidence, screened: 
     counts = Counter(screened.own_fates)
     order = np.argsort([-FATES.index(fate) for fate in screened.own_fates], kind="stable").astype(np.int64)  # accepted ones on top
     drawn = [screened.own_fates[i] for i in order]
-    colours = np.array([to_rgba(COLOURS[fate], OPACITY[fate]) for fate in drawn]).reshape(-1, 4)
+    colours = np.array([rgba(COLOURS[fate], OPACITY[fate]) for fate in drawn]).reshape(-1, 4)
     detail = f"image left out: {screened.left_out}" if screened.left_out else ", ".join(f"{counts[fate]} {fate}" for fate in FATES)
     plain = Panel(name, "", cells[[]], np.zeros((0, 4)))
     fates = Panel(f"{len(cells)} fused cells", detail, cells[order], colours, np.array([WIDTH[fate] for fate in drawn]))
@@ -67,7 +52,7 @@ def cell_rows(name: str, evidence: Evidence, screened: CellFates) -> list[Row]:
 
 def fates_csv(rows: Sequence[Row]) -> bytes:
     """The table of the rows of all images."""
-    return csv_bytes(pl.DataFrame(rows, schema=CELL_COLUMNS, orient="row"))
+    return csv_table(CELL_COLUMNS, rows)
 
 
 def count(rows: Iterable[Row], classes: Sequence[str]) -> dict[str, dict[str, int]]:

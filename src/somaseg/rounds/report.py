@@ -8,12 +8,12 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 from rich.table import Table
 
 from somaseg.evaluation.map_iou import Score
 from somaseg.evaluation.report import interval_text
+from somaseg.figures import new_figure
 from somaseg.pseudolabels.screening import FATES
 from somaseg.rounds.status import COLUMNS, UNKNOWN, LabelledRound, RoundScores, StageRow, duration, size
 
@@ -76,7 +76,7 @@ def _score_rows(scores: RoundScores, types: Sequence[str]) -> list[tuple[str, Sc
 
 def _chart(scores: Sequence[RoundScores]) -> str:
     """Scores against rounds, as SVG."""
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    figure = new_figure(6.4, 3.6)
     axes = figure.subplots()
     rounds = np.arange(len(scores))
     for number, name in enumerate(scores[0].members):

@@ -7,33 +7,51 @@ apostrophe away again, so every text comes back as it was.
 
 import csv
 import io
+import math
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-import polars as pl
+from typing import TYPE_CHECKING
 
 from somaseg.errors import InputError, shown
 from somaseg.texts.encoding import read_text
 
+if TYPE_CHECKING:
+    import polars as pl
+
 SEPARATORS = ",;\t|"
 GUARDED = r"^'*[=+\-@\t\r\n]"
 NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+QUOTED = re.compile(r'[",\r\n]')
+LONGEST = 2**31 - 1  # characters of a cell; Python's own limit is 128 Ki, less than the code of a large cell
 QUOTE_AFTER_SPACE = re.compile(r"[,;|]\s+\"")
 
 
-def csv_bytes(table: pl.DataFrame) -> bytes:
-    """The table as CSV in UTF-8, with commas between columns, quotes where they are needed, and no formula."""
-    table = table.rename({name: guarded(name) for name in table.columns if guarded(name) != name})
-    texts = [name for name, dtype in table.schema.items() if dtype == pl.String]
-    return table.with_columns(_guarded(pl.col(name)) for name in texts).write_csv().encode()
+def csv_table(columns: Sequence[str], rows: Iterable[Sequence[str | int | float | None]]) -> bytes:
+    """The rows as CSV in UTF-8, with commas between columns, quotes where they are needed, and no formula; None is an empty cell."""
+    lines = [csv_row(columns), *(",".join(map(_written, row)) for row in rows)]
+    return ("\n".join(lines) + "\n").encode()
 
 
 def csv_row(cells: Iterable[str]) -> str:
     """One line of such a CSV, of text cells, without its line break."""
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="").writerow([guarded(cell) for cell in cells])
-    return buffer.getvalue()
+    return ",".join(map(_written, cells))
+
+
+def _written(cell: str | int | float | None) -> str:
+    """A cell as it is written; a number in the fewest digits that give it again."""
+    if isinstance(cell, str):
+        text = guarded(cell)
+        return '"' + text.replace('"', '""') + '"' if QUOTED.search(text) else text
+    if isinstance(cell, float):
+        return "NaN" if math.isnan(cell) else re.sub(r"e([+-])0*", lambda sign: "e-" if sign[1] == "-" else "e", repr(cell))
+    return "" if cell is None else str(cell)
+
+
+def csv_bytes(table: "pl.DataFrame") -> bytes:
+    """A polars table as such a CSV."""
+    return csv_table(table.columns, table.iter_rows())
 
 
 def guarded(text: str) -> str:
@@ -46,15 +64,30 @@ def writable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _guarded(column: pl.Expr) -> pl.Expr:
-    formula = column.str.contains(GUARDED) & ~column.str.contains(NUMBER)
-    return pl.when(formula).then(pl.lit("'") + column).otherwise(column).name.keep()
+@dataclass(frozen=True)
+class Table:
+    """The rows of a CSV.
+
+    Attributes:
+        columns: by name, the text of each row; None where a cell is empty.
+        lines: the line of each row.
+    """
+
+    columns: dict[str, list[str | None]]
+    lines: list[int]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.columns
+
+    def __getitem__(self, name: str) -> list[str | None]:
+        return self.columns[name]
 
 
-def read_table(path: Path, known: Sequence[str] = ()) -> pl.DataFrame:
-    """The rows of a CSV as text, without space around cells, and `line`, the line of each row.
-
-    Empty cells are null, and empty rows are gone.
+def read_table(path: Path, known: Sequence[str] = ()) -> Table:
+    """The rows of a CSV as text, without space around cells; empty rows are gone.
 
     The separator is the one that the header has most of (comma, semicolon, tab, bar); the encoding is found out as well.
 
@@ -76,18 +109,24 @@ def read_table(path: Path, known: Sequence[str] = ()) -> pl.DataFrame:
     if not body.strip() or "\0" in body:
         raise InputError(f"{path}: is not a CSV table ({'it is empty' if not body.strip() else 'it holds zero bytes'}): check the file")
     try:
-        if '"' in body and QUOTE_AFTER_SPACE.search(body):
-            table = _slowly(body, separator)
-        else:
-            table = pl.read_csv(io.BytesIO(body.encode()), separator=separator, infer_schema=False)
-    except (pl.exceptions.PolarsError, UnicodeError, csv.Error, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"{path}: is not a CSV table ({reason}): the file may be damaged") from error
-    table = table.rename(_names(path, table.columns, known))
-    texts = pl.all().str.strip_chars().str.replace(r"^'('*[=+\-@\t\r\n])", "${1}")
-    table = table.with_columns(texts).with_columns(pl.when(pl.all() != "").then(pl.all()))
-    rows = table.with_row_index("line", offset=2 + skipped)
-    return rows.filter(~pl.all_horizontal(pl.exclude("line").is_null()))
+        header, rows = _rows(body, separator)
+    except (csv.Error, ValueError) as error:
+        raise InputError(f"{path}: is not a CSV table ({str(error).strip()}): the file may be damaged") from error
+    names = _names(path, header, known)
+    cells = zip(*rows, strict=True) if rows else ([] for _ in names)
+    columns = {name: [_bare(cell) for cell in column] for name, column in zip(names, cells, strict=True)}
+    kept = [number for number, row in enumerate(zip(*columns.values(), strict=True)) if any(cell is not None for cell in row)]
+    if len(kept) < len(rows):
+        columns = {name: [column[number] for number in kept] for name, column in columns.items()}
+    return Table(columns, [number + 2 + skipped for number in kept])
+
+
+def _bare(cell: str) -> str | None:
+    """What a cell says: without space around it, and without the apostrophe that guards a formula; None where nothing is left."""
+    cell = cell.strip()
+    if cell[:1] == "'" and re.match(GUARDED, cell[1:]):
+        cell = cell[1:]
+    return cell or None
 
 
 def separator_of(text: str) -> str:
@@ -99,29 +138,31 @@ def separator_of(text: str) -> str:
     return max(SEPARATORS, key=bare.count)
 
 
-def _slowly(text: str, separator: str) -> pl.DataFrame:
-    """A table with spaces before quotes, which polars takes for a part of the cell."""
-    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True))
-    columns = rows[0]
-    if len(set(columns)) < len(columns):
-        raise ValueError("two columns have one name")
-    for number, row in enumerate(rows[1:], start=2):
-        if len(row) > len(columns):
-            raise ValueError(f"line {number} has {len(row)} cells, the header {len(columns)}")
-    cells = [[*row, *[""] * (len(columns) - len(row))] for row in rows[1:]]
-    return pl.DataFrame(cells, schema=dict.fromkeys(columns, pl.String), orient="row")
+def _rows(text: str, separator: str) -> tuple[list[str], list[list[str]]]:
+    """The header, and the rows, each of as many cells as the header has; rows that end early get empty ones."""
+    spaced = '"' in text and QUOTE_AFTER_SPACE.search(text) is not None  # else a space before a quote makes it a part of the cell
+    before = csv.field_size_limit(LONGEST)
+    try:
+        header, *rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=spaced, strict=True)
+    finally:
+        csv.field_size_limit(before)
+    width = len(header)
+    for number, row in enumerate(rows, start=2):
+        if len(row) > width:
+            raise ValueError(f"line {number} has {len(row)} cells, the header {width}")
+        if len(row) < width:
+            row += [""] * (width - len(row))
+    return header, rows
 
 
-def _names(path: Path, columns: Sequence[str], known: Sequence[str]) -> dict[str, str]:
-    """New names of columns by their names in the file."""
-    names: dict[str, str] = {}
+def _names(path: Path, columns: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The names of columns."""
+    names = []
     for column in columns:
         name = re.sub(r"^'('*[=+\-@\t\r\n])", r"\1", column.strip().strip('"').strip())
         plain = re.sub(r"[\s-]+", "_", name.casefold())
-        names[column] = plain if plain in known else f"{name}_" if name == "line" else name
-    given = list(names.values())
-    twice = [name for name in given if given.count(name) > 1]
-    twice += [name for name in given if name.endswith("_duplicated_0") and name.removesuffix("_duplicated_0") in given]
+        names.append(plain if plain in known else f"{name}_" if name == "line" else name)
+    twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise InputError(f"{path}: has the column {shown(twice[0].removesuffix('_duplicated_0'))} twice: rename or delete one")
+        raise InputError(f"{path}: has the column {shown(twice[0])} twice: rename or delete one")
     return names

@@ -1,17 +1,21 @@
 """How tuning is shown to people: what it was worth in a few lines, the thresholds in a table, the response to each in a picture."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from rich.table import Table
 
 from somaseg.config import SegmentSettings
 from somaseg.evaluation.map_iou import Score
 from somaseg.evaluation.report import COLOURS, INK, interval_text
+from somaseg.figures import new_figure
 from somaseg.tuning.cross_fitting import FEWEST_IMAGES, SearchResult, TuningResult
 from somaseg.tuning.thresholds import Threshold
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def verdict(tuned: TuningResult) -> str:
@@ -64,7 +68,7 @@ def tuning_table(tuned: TuningResult) -> Table:
     return table
 
 
-def response_figure(found: SearchResult, written: SegmentSettings) -> Figure:
+def response_figure(found: SearchResult, written: SegmentSettings) -> "Figure":
     """The score of every trial against each threshold, a row a class, and one for the thresholds that all classes share.
 
     All thresholds of a trial vary at once, so that a value is as good as the best trials near it: the line joins those.
@@ -77,7 +81,7 @@ def response_figure(found: SearchResult, written: SegmentSettings) -> Figure:
     for threshold in found.tuned:
         rows.setdefault(threshold.cell_type, []).append(threshold)
     columns = max(len(row) for row in rows.values())
-    figure = Figure(figsize=(3.1 * columns + 0.6, 2.5 * len(rows) + 0.7), layout="constrained")
+    figure = new_figure(3.1 * columns + 0.6, 2.5 * len(rows) + 0.7)
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for (cell_type, row), line, colour in zip(rows.items(), grid, (INK, *COLOURS * len(rows)), strict=False):
         scores = [trial.score if cell_type is None else trial.by_class[cell_type] for trial in found.trials]
@@ -96,7 +100,7 @@ def response_figure(found: SearchResult, written: SegmentSettings) -> Figure:
 
 
 def _response(
-    axes: Axes, threshold: Threshold, found: SearchResult, written: SegmentSettings, scores: Sequence[float], colour: str
+    axes: "Axes", threshold: Threshold, found: SearchResult, written: SegmentSettings, scores: Sequence[float], colour: str
 ) -> None:
     values = [trial.values[threshold.name] for trial in found.trials]
     axes.plot(values, scores, "o", color=colour, alpha=0.35, markersize=4, markeredgewidth=0, label="a trial")

@@ -67,7 +67,9 @@ class SameConv2d(PackedConv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', ceil(H / stride), ceil(W / stride))."""
-        return self._conv_forward(functional.pad(x, same_padding(x, self.kernel_size, self.stride)), self.weight, self.bias)
+        padded = functional.pad(x, same_padding(x, self.kernel_size, self.stride))
+        out: Tensor = self._conv_forward(padded, self.weight, self.bias)
+        return out
 
 
 class NormAct(nn.BatchNorm2d):
