@@ -2,6 +2,7 @@
 
 import csv
 import io
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from saved_results import squares, write_result
 from somaseg.cli.main import app
-from somaseg.errors import InputError
+from somaseg.errors import InputError, MissingExtraError
 from somaseg.instances import Instances
 from somaseg.plates.dose import fit
 from somaseg.plates.plates import PlateRequest, make_plates
@@ -143,6 +144,16 @@ def test_inputs_that_cannot_be(tmp_path, out):
     (wells / "coco" / "A1.json").write_text('{"images": [], "annotations": [], "categories": []}')
     with pytest.raises(InputError, match=r"A1.json: measurements: missing, the result is of an earlier version"):
         make_plates(PlateRequest(wells, out))
+
+
+def test_pictures_without_matplotlib_name_the_extra_before_anything_is_written(tmp_path, out, monkeypatch):
+    result = write_result(tmp_path / "result", {"A1.tif": squares(1)})
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingExtraError, match=r"somaseg\[plots\]"):
+        make_plates(PlateRequest(result, out))
+    assert not out.exists()
+    make_plates(PlateRequest(result, out, pictures=False))
+    assert (out / "wells.csv").exists()
 
 
 def test_the_command(tmp_path, out, capsys):

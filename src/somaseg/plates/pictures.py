@@ -151,11 +151,17 @@ def _frame_controls(axes: "Axes", wells: Sequence[Well]) -> None:
         axes.legend(handles=handles, fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2)
 
 
-def _figure(width: float, height: float) -> "Figure":
+def check_drawing() -> None:
+    """Raise MissingExtraError where nothing can be drawn."""
     try:
-        from matplotlib.figure import Figure
+        import matplotlib.figure  # noqa: F401
     except ImportError:
         raise MissingExtraError("matplotlib", "plots") from None
+
+
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), layout="constrained")
 
 

@@ -13,6 +13,7 @@ from somaseg.files import check_folder, write_whole
 from somaseg.plates.dose import fit
 from somaseg.plates.figures import draw
 from somaseg.plates.names import Place, places
+from somaseg.plates.pictures import check_drawing
 from somaseg.plates.plate_map import PlateMap, read_plate_map, with_controls
 from somaseg.plates.tables import Curves, Row, control_rows, dose_rows, well_rows
 from somaseg.plates.wells import Time, Well, series, wells
@@ -71,6 +72,8 @@ def make_plates(request: PlateRequest) -> PlateReport:
         MissingExtraError: when pictures are asked for and matplotlib is not there.
     """
     result = read_result(request.result)
+    if request.pictures:
+        check_drawing()
     check_folder(request.out)
     where, unplaced = _places(result, request.pattern)
     plate_map = PlateMap({}) if request.map is None else read_plate_map(request.map)
