@@ -48,6 +48,11 @@ def test_a_well_sums_its_sites_by_hand(tmp_path, out):
     assert float(first["median_area_um2"]) == 16 * 4
     assert float(first["median_area_long"]) == 64
     assert float(first["median_intensity_mean"]) == 7
+    places = rows(out / "places.csv")
+    assert [(row["image"], row["plate"], row["well"], row["site"], row["time_h"]) for row in places] == [
+        (f"x_{well}_{site}_00d00h00m", "x", name, site, "0.0")
+        for well, name, site in (("A1", "A01", "1"), ("A1", "A01", "2"), ("B2", "B02", "1"))
+    ]
     assert (second["well"], second["cells"], second["median_area"], second["cells_per_image"]) == ("B02", "0", "", "0.0")
 
 
@@ -74,7 +79,7 @@ def test_a_plate_with_controls_doses_and_times(tmp_path, out):
     report = make_plates(plate(tmp_path))
     assert sorted(file.name for file in report.files) == sorted(
         [
-            *("wells.csv", "controls.csv", "dose.csv"),
+            *("places.csv", "wells.csv", "controls.csv", "dose.csv"),
             *(f"{kind}_{what}.png" for kind in ("plate", "time", "dose") for what in ("cells_per_image", "confluence_percent")),
         ]
     )

@@ -13,7 +13,7 @@ Result = Annotated[Path, typer.Argument(help="Folder of results of `segment`, `p
 @app.command()
 def plates(
     result: Result,
-    out: Annotated[Path, typer.Option(help="Folder for wells.csv, controls.csv, dose.csv and pictures.")],
+    out: Annotated[Path, typer.Option(help="Folder for tables (places, wells, controls, dose) and pictures.")],
     plate_map: Annotated[
         Path | None, typer.Option("--map", help="CSV of what is in the wells: columns well, treatment, dose, control, plate.")
     ] = None,
