@@ -181,7 +181,9 @@ def test_overlapping_cells_are_measured_whole():
     assert found["intensity_max"].tolist() == [5, 9]
 
 
-def test_covered_pixels_count_once():
+@pytest.mark.parametrize("tile", [2048, 3])
+def test_covered_pixels_count_once(tile, monkeypatch):
+    monkeypatch.setattr("somaseg.measure.cells.TILE", tile)
     assert measure(of("###. ###.", "..## ..##")).covered == 8
     assert measure(of("##.. ##..", "..## ..##")).covered == 8
     assert measure(of("##.. ....", "..## ..##")).covered == 6

@@ -19,6 +19,11 @@ RYEGRASS = {
 }
 PUBLISHED = {"slope": 2.98, "lower": 0.48, "upper": 7.79, "ec50": 3.06}
 
+# Mean root length (cm) at doses of secalonic acids (mM), without replicates: X. Gong, R. Zeng, S. Luo, C. Yong, Q. Zheng, Proceedings of
+# the International Symposium on Allelopathy Research and Application 2004, 209-217; the data set `secalonic` of drc. Estimates as the
+# reference manual of drc prints them below its example.
+SECALONIC = {0: (5.5,), 0.01: (5.7,), 0.019: (5.4,), 0.038: (4.6,), 0.075: (3.3,), 0.15: (0.7,), 0.3: (0.4,)}
+
 
 def flat(data: dict[float, tuple[float, ...]]) -> tuple[list[float], list[float]]:
     return [dose for dose, values in data.items() for _ in values], [value for values in data.values() for value in values]
@@ -35,6 +40,11 @@ def test_ryegrass_as_published():
     # drc's interval from the standard error 0.19 is 2.67 to 3.45
     assert curve.interval == pytest.approx((2.67, 3.45), abs=0.12)
     assert curve.at(np.array([0, 3.05795, 1e9])) == pytest.approx([7.79, (7.79 + 0.48) / 2, 0.48], abs=0.01)
+
+
+def test_secalonic_as_published():
+    curve = fit(*flat(SECALONIC))
+    assert (curve.slope, curve.lower, curve.upper, curve.ec50) == pytest.approx((2.6542086, 0.0917852, 5.5297495, 0.0803547), rel=2e-4)
 
 
 def test_a_rising_curve_has_a_slope_below_0_and_its_limits_in_order():

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from saved_results import squares, write_result
 from somaseg.cli.main import app
-from somaseg.errors import InputError
+from somaseg.errors import InputError, MissingExtraError
 from somaseg.instances import Instances
 from somaseg.plates.dose import fit
 from somaseg.plates.plates import PlateRequest, make_plates
@@ -47,6 +48,11 @@ def test_a_well_sums_its_sites_by_hand(tmp_path, out):
     assert float(first["median_area_um2"]) == 16 * 4
     assert float(first["median_area_long"]) == 64
     assert float(first["median_intensity_mean"]) == 7
+    places = rows(out / "places.csv")
+    assert [(row["image"], row["plate"], row["well"], row["site"], row["time_h"]) for row in places] == [
+        (f"x_{well}_{site}_00d00h00m", "x", name, site, "0.0")
+        for well, name, site in (("A1", "A01", "1"), ("A1", "A01", "2"), ("B2", "B02", "1"))
+    ]
     assert (second["well"], second["cells"], second["median_area"], second["cells_per_image"]) == ("B02", "0", "", "0.0")
 
 
@@ -73,7 +79,7 @@ def test_a_plate_with_controls_doses_and_times(tmp_path, out):
     report = make_plates(plate(tmp_path))
     assert sorted(file.name for file in report.files) == sorted(
         [
-            *("wells.csv", "controls.csv", "dose.csv"),
+            *("places.csv", "wells.csv", "controls.csv", "dose.csv"),
             *(f"{kind}_{what}.png" for kind in ("plate", "time", "dose") for what in ("cells_per_image", "confluence_percent")),
         ]
     )
@@ -143,6 +149,16 @@ def test_inputs_that_cannot_be(tmp_path, out):
     (wells / "coco" / "A1.json").write_text('{"images": [], "annotations": [], "categories": []}')
     with pytest.raises(InputError, match=r"A1.json: measurements: missing, the result is of an earlier version"):
         make_plates(PlateRequest(wells, out))
+
+
+def test_pictures_without_matplotlib_name_the_extra_before_anything_is_written(tmp_path, out, monkeypatch):
+    result = write_result(tmp_path / "result", {"A1.tif": squares(1)})
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingExtraError, match=r"somaseg\[plots\]"):
+        make_plates(PlateRequest(result, out))
+    assert not out.exists()
+    make_plates(PlateRequest(result, out, pictures=False))
+    assert (out / "wells.csv").exists()
 
 
 def test_the_command(tmp_path, out, capsys):

@@ -54,11 +54,6 @@ class ResultFolder:
         self.names = Names(self._owner)
         self._last: tuple[bytes, Any] = b"", None
 
-    @property
-    def needs_image(self) -> bool:
-        """Whether any of the files shows the image."""
-        return any(form.needs_image for form in self.formats.values())
-
     def prepare(self, files: Sequence[Path]) -> None:
         """Find names for the images of these files, and find out whether results can be written.
 

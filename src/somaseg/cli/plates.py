@@ -1,4 +1,4 @@
-"""The commands that sum up results: plates."""
+"""The commands that sum up results: plates, count."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ Result = Annotated[Path, typer.Argument(help="Folder of results of `segment`, `p
 @app.command()
 def plates(
     result: Result,
-    out: Annotated[Path, typer.Option(help="Folder for wells.csv, controls.csv, dose.csv and pictures.")],
+    out: Annotated[Path, typer.Option(help="Folder for tables (places, wells, controls, dose) and pictures.")],
     plate_map: Annotated[
         Path | None, typer.Option("--map", help="CSV of what is in the wells: columns well, treatment, dose, control, plate.")
     ] = None,
@@ -40,3 +40,23 @@ def plates(
     for line in report.lines:
         say(line)
     wrote(*report.files)
+
+
+@app.command()
+def count(
+    result: Result,
+    regions: Annotated[
+        Path,
+        typer.Option(help="GeoJSON, ROI or zip of ROIs with the regions of all images, or a folder with one for each image, by its name."),
+    ],
+    out: Annotated[Path, typer.Option(help="The CSV to write.")] = Path("regions.csv"),
+) -> None:
+    """Count and measure the cells in regions that were drawn in QuPath or ImageJ."""
+    from somaseg.counting.count import count as stage
+
+    counted = stage(result, regions, out)
+    for text in counted.notes:
+        note(text)
+    for line in counted.lines():
+        say(line)
+    wrote(counted.file)

@@ -82,7 +82,8 @@ class Frame:
         """All channels of the file that hold light, whichever was chosen; alpha is none of them."""
         if self.whole is not None:
             return self.whole.measured
-        count = 1 if self.array.ndim == 2 else self.array.shape[2] - (self.alpha is not None)
+        shape = self.array.shape
+        count = 1 if len(shape) == 2 else shape[2] - (self.alpha is not None)
         names = COLOURS if self.meaning == "colour" and count > 1 else self.channels
         told = [name.strip() for name in names[:count]]
         is_clear = len(set(told)) == count and all(told)

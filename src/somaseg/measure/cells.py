@@ -8,14 +8,12 @@ from numpy.typing import NDArray
 
 from somaseg.images.frame import Channels
 from somaseg.instances import Instances
-from somaseg.masks.crops import label_tiles
 from somaseg.masks.pairs import meeting_boxes, shared_pixels
-from somaseg.measure.intensities import intensities, windows
+from somaseg.measure.intensities import TILE, free_pixels, intensities, windows
 from somaseg.measure.neighbours import neighbours
 from somaseg.measure.shapes import border, shapes
 from somaseg.measure.strips import strips
 
-TILE = (1024, 1024)  # px that are looked at at once
 DIGITS = 9  # significant ones that are kept
 SHAPES = (
     *("perimeter", "feret_max", "feret_min", "axis_major", "axis_minor", "orientation", "eccentricity", "solidity", "form_factor"),
@@ -94,11 +92,9 @@ def _touches_border(cells: Instances) -> NDArray[np.float64]:
 
 def _covered(cells: Instances) -> int:
     """Pixels of the union of all cells."""
-    total = int(cells.area.sum())
-    if not len(cells) or not _meet(cells):
-        return total
-    return total - sum(lost for _, lost in label_tiles(cells.masks, cells.boxes, cells.size, TILE))
-
-
-def _meet(cells: Instances) -> bool:
-    return bool(shared_pixels(cells.masks, cells.boxes, *meeting_boxes(cells.boxes)).any())
+    if not shared_pixels(cells.masks, cells.boxes, *meeting_boxes(cells.boxes)).any():
+        return int(cells.area.sum())
+    height, width = cells.size
+    corners = [(x, y) for y in range(0, height, TILE) for x in range(0, width, TILE)]
+    tiles = [(x, y, min(x + TILE, width), min(y + TILE, height)) for x, y in corners]
+    return sum(int(np.count_nonzero(~free_pixels(cells, tile))) for tile in tiles)

@@ -48,7 +48,7 @@ def windows(cells: Instances, channels: Channels | None) -> Iterator[tuple[Ints,
         if channels is not None:
             values = np.asarray(channels.array[y0:y1, x0:x1])
             values = values[..., None] if values.ndim == 2 else values[..., : len(channels.names)]
-        yield chosen, Window(y0, x0, _free(cells, (x0, y0, x1, y1)), values)
+        yield chosen, Window(y0, x0, free_pixels(cells, (x0, y0, x1, y1)), values)
 
 
 def intensities(strip: Strip, window: Window, names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
@@ -68,7 +68,8 @@ def intensities(strip: Strip, window: Window, names: Sequence[str]) -> dict[str,
     return columns
 
 
-def _free(cells: Instances, part: tuple[int, int, int, int]) -> NDArray[np.bool_]:
+def free_pixels(cells: Instances, part: tuple[int, int, int, int]) -> NDArray[np.bool_]:
+    """Where no cell is, in a part x0 y0 x1 y1 of the image."""
     left, top, right, bottom = part
     free = np.ones((bottom - top, right - left), bool)
     x0, y0, x1, y1 = cells.boxes.T

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from somaseg.masks.crops import Boxes, Mask
 
 PAD = 7  # empty pixels on every side of a crop: as far as a background is looked for
-MOST_PIXELS = 1 << 22  # of a strip that holds several cells
+MOST_PIXELS = 1 << 21  # of a strip that holds several cells
 
 Ints = NDArray[np.int64]
 

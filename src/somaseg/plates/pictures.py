@@ -31,13 +31,14 @@ def heat_map(wells: Sequence[Well], readout: str, title: str) -> bytes:
     for well in wells:
         value = well.values.get(readout)
         grid[well.row_column] = np.nan if value is None else value
-    figure = _figure(max(4.0, 0.45 * size[1] + 2), max(2.8, 0.42 * size[0] + 1.2))
+    edge = min(0.44, 13 / size[1])  # of a well, inches
+    figure = _figure(max(4.0, edge * size[1] + 2), max(2.8, edge * size[0] + 1.2))
     axes = figure.subplots()
     axes.set_facecolor(EMPTY)
     shown = axes.imshow(grid, cmap="viridis", aspect="equal")
     figure.colorbar(shown, ax=axes, label=_words(readout), shrink=0.9)
-    axes.set_xticks(range(size[1]), [str(column + 1) for column in range(size[1])], fontsize=8 if size[1] <= 24 else 5)
-    axes.set_yticks(range(size[0]), [row_name(row) for row in range(size[0])], fontsize=8 if size[0] <= 16 else 5)
+    axes.set_xticks(range(size[1]), [str(column + 1) for column in range(size[1])], fontsize=8 if size[1] <= 24 else 6)
+    axes.set_yticks(range(size[0]), [row_name(row) for row in range(size[0])], fontsize=8 if size[0] <= 16 else 6)
     axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     axes.set_xticks(np.arange(size[1] + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(size[0] + 1) - 0.5, minor=True)
@@ -137,23 +138,30 @@ def _dose_panel(axes: "Axes", dose: Any, value: Any, curve: Curve) -> None:
 def _frame_controls(axes: "Axes", wells: Sequence[Well]) -> None:
     from matplotlib.patches import Patch, Rectangle
 
-    kinds = {"negative": "#1f1f1f", "positive": "#e4572e"}
+    kinds = {"negative": "white", "positive": "#e4342e"}  # inside a black line, so that they are seen on every colour
     for well in wells:
         if well.content.control is not None:
             row, column = well.row_column
             colour = kinds[well.content.control]
-            axes.add_patch(Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, fill=False, edgecolor=colour, linewidth=1.6))
+            axes.add_patch(Rectangle((column - 0.47, row - 0.47), 0.94, 0.94, fill=False, edgecolor="black", linewidth=1.4))
+            axes.add_patch(Rectangle((column - 0.41, row - 0.41), 0.82, 0.82, fill=False, edgecolor=colour, linewidth=1.4))
     seen = [kind for kind in kinds if any(well.content.control == kind for well in wells)]
     if seen:
-        handles = [Patch(facecolor="none", edgecolor=kinds[kind], label=f"{kind} control") for kind in seen]
+        handles = [Patch(facecolor=kinds[kind], edgecolor="black", label=f"{kind} control") for kind in seen]
         axes.legend(handles=handles, fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2)
 
 
-def _figure(width: float, height: float) -> "Figure":
+def check_drawing() -> None:
+    """Raise MissingExtraError where nothing can be drawn."""
     try:
-        from matplotlib.figure import Figure
+        import matplotlib.figure  # noqa: F401
     except ImportError:
         raise MissingExtraError("matplotlib", "plots") from None
+
+
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), layout="constrained")
 
 

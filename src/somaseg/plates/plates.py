@@ -13,8 +13,9 @@ from somaseg.files import check_folder, write_whole
 from somaseg.plates.dose import fit
 from somaseg.plates.figures import draw
 from somaseg.plates.names import Place, places
+from somaseg.plates.pictures import check_drawing
 from somaseg.plates.plate_map import PlateMap, read_plate_map, with_controls
-from somaseg.plates.tables import Curves, Row, control_rows, dose_rows, well_rows
+from somaseg.plates.tables import Curves, Row, control_rows, dose_rows, place_rows, well_rows
 from somaseg.plates.wells import Time, Well, series, wells
 
 READOUTS = ("cells_per_image", "confluence_percent")
@@ -63,7 +64,7 @@ class PlateReport:
 
 
 def make_plates(request: PlateRequest) -> PlateReport:
-    """Write wells.csv, controls.csv and dose.csv, and the pictures.
+    """Write places.csv, wells.csv, controls.csv and dose.csv, and the pictures.
 
     Raises:
         InputError: when there are no results, no name tells a well, the map or the pattern is wrong, or a readout is not known.
@@ -71,6 +72,8 @@ def make_plates(request: PlateRequest) -> PlateReport:
         MissingExtraError: when pictures are asked for and matplotlib is not there.
     """
     result = read_result(request.result)
+    if request.pictures:
+        check_drawing()
     check_folder(request.out)
     where, unplaced = _places(result, request.pattern)
     plate_map = PlateMap({}) if request.map is None else read_plate_map(request.map)
@@ -83,6 +86,7 @@ def make_plates(request: PlateRequest) -> PlateReport:
     controls, told = control_rows(groups, request.readouts, time_column)
     doses, more = dose_rows(curves, time_column)
     report = PlateReport(notes=_notes(result, request, unplaced, used, plate_map), lines=[*told, *more])
+    _write(report, request, "places.csv", place_rows(used, result.files, plate_map, time_column))
     _write(report, request, "wells.csv", well_rows(groups, request.readouts, time_column))
     _write(report, request, "controls.csv", controls)
     _write(report, request, "dose.csv", doses)
@@ -187,6 +191,7 @@ ALWAYS = ("plate", "well", "treatment", "dose", "control", "z_prime", "why", "ec
 COLUMNS = {
     "controls.csv": ("plate", "readout", "z_prime", "why"),
     "dose.csv": ("plate", "treatment", "readout", "doses", "wells", "ec50", "ec50_low", "ec50_high", "why"),
+    "places.csv": (),
     "wells.csv": (),
 }
 

@@ -1,17 +1,31 @@
 """The rows of the tables of plates, and the lines that say them in short."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from somaseg.measure.cells import DIGITS
 from somaseg.plates.dose import Curve
+from somaseg.plates.names import Place
+from somaseg.plates.plate_map import PlateMap
 from somaseg.plates.quality import normalised, quality, verdict
-from somaseg.plates.wells import Time, Well
+from somaseg.plates.wells import Time, Well, time_of
 
 Row = dict[str, str | int | float | None]
 Groups = Mapping[tuple[str, Time], Sequence[Well]]
 Curves = dict[tuple[str, Time, str, str], tuple[list[float], list[float], Curve]]
+
+
+def place_rows(used: Mapping[str, Place], files: Mapping[str, Path], plate_map: PlateMap, time_column: str) -> list[Row]:
+    """A row an image that is in a well: what its name and the map tell."""
+    rows: list[Row] = []
+    for name, place in used.items():
+        content = plate_map.content(place.plate, place.well)
+        row: Row = {"image": name, "path": str(files[name]), "plate": place.plate, "well": place.well, "site": place.site}
+        row |= {time_column: time_of(place), "treatment": content.treatment, "dose": content.dose, "control": content.control}
+        rows.append(row)
+    return rows
 
 
 def well_rows(groups: Groups, readouts: Sequence[str], time_column: str) -> list[Row]:
