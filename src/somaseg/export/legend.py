@@ -66,7 +66,7 @@ class Legend:
                 x += DOT + 6
             draw.text((x, middle), text, font=font, fill=TEXT, anchor="lm")
             x += length + GAP
-        at = strip.width - MARGIN
+        at = float(strip.width - MARGIN)
         if self.classes:
             at = self._draw_scores(draw, font, at)
         if bar is not None:

@@ -34,7 +34,7 @@ def digits(size: int) -> Digits:
         bitmap = Image.new("L", (width, int(bottom - top) + 2 * HALO))
         at = ((width - font.getlength(digit)) / 2, HALO - top)
         ImageDraw.Draw(bitmap).text(at, digit, font=font, fill=255, stroke_width=halo)
-        return np.asarray(bitmap, np.float32) / 255
+        return np.asarray(bitmap, np.float32) / np.float32(255)
 
     ink, dark = (np.stack([drawn(digit, stroke) for digit in "0123456789"]) for stroke in (0, HALO))
     return Digits(np.rint(256 * (1 - ink) * (1 - dark)).astype(np.uint16), np.rint(255 * ink).astype(np.uint8))
