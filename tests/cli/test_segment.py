@@ -129,4 +129,4 @@ def test_export_beside_a_run_and_afterwards(command, three, out, tmp_path):
     for words in (("export", out, "--to", "png"), ("segment", three, "--out", out, "--export", "png")):
         failed = command(*words)
         assert isinstance(failed.exception, InputError)
-        assert "format 'png' is not known: there are coco, labels, overlays, imagej, qupath" in str(failed.exception)
+        assert "format 'png' is not known: there are coco, labels, overlays, outlines, imagej, qupath" in str(failed.exception)

@@ -246,10 +246,7 @@ def test_a_file_of_a_set_that_was_renamed_and_stands_alone(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["outlines/a_outlines.png", "cellpose-masks/a_cp_masks.tif", "ome-tiff/a_labels.ome.tif"])
-def test_exported_images_of_a_result_are_left_out(tmp_path, name):
+def test_exported_images_of_a_result_are_left_out(tmp_path: Path, name: str) -> None:
     for file in ("result/run.json", f"result/{name}", "a.png"):
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).write_bytes(b"\x89PNG\r\n\x1a\n")
-    found = list_images([tmp_path])
-    assert found.files == [tmp_path / "a.png"]
-    assert found.left_out == {str(tmp_path / "result" / name): "is a result of an earlier run"}
+        put(tmp_path / file)
+    assert names(tmp_path) == (["a.png"], {f"result/{name}": "is a result of an earlier run"})
