@@ -243,3 +243,10 @@ def test_a_file_of_a_set_that_was_renamed_and_stands_alone(tmp_path: Path) -> No
     (frame,) = read_frames(tmp_path / "new.ome.tif")
     assert frame.warnings == ()
     assert COLOUR.shape[:2] == frame.array.shape
+
+
+@pytest.mark.parametrize("name", ["outlines/a_outlines.png", "cellpose-masks/a_cp_masks.tif", "ome-tiff/a_labels.ome.tif"])
+def test_exported_images_of_a_result_are_left_out(tmp_path: Path, name: str) -> None:
+    for file in ("result/run.json", f"result/{name}", "a.png"):
+        put(tmp_path / file)
+    assert names(tmp_path) == (["a.png"], {f"result/{name}": "is a result of an earlier run"})

@@ -30,6 +30,7 @@ ProblemKind = Literal[
     "empty mask",
     "duplicate mask",
     "hole",
+    "region",
     "straight cut",
     "missing image",
     "unreadable image",

@@ -8,6 +8,7 @@ import typer
 
 from somaseg.cli.app import console, note, say, wrote
 
+ANNOTATIONS = "COCO JSON, train.csv, label images, files of ImageJ, QuPath or Cellpose, or a folder with one of them."
 data_app = typer.Typer(no_args_is_help=True, help="Check, split and convert annotated images.")
 
 
@@ -21,7 +22,7 @@ class Format(StrEnum):
 
 @data_app.command("check")
 def data_check(
-    path: Annotated[Path, typer.Argument(help="COCO JSON, train.csv, label images, or a folder with one of them.")],
+    path: Annotated[Path, typer.Argument(help=ANNOTATIONS)],
     images: Annotated[Path | None, typer.Option(help="Folder of the images, where it is not beside the annotations.")] = None,
     fix: Annotated[Path | None, typer.Option(help="Write a repaired copy: a .json file, or a folder for annotations.json.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write everything found to this JSON file.")] = None,
@@ -63,7 +64,7 @@ def data_check(
 
 @data_app.command("split")
 def data_split(
-    path: Annotated[Path, typer.Argument(help="COCO JSON, train.csv, label images, or a folder with one of them.")],
+    path: Annotated[Path, typer.Argument(help=ANNOTATIONS)],
     out: Annotated[Path, typer.Option(help="JSON file for the fold of each image.")] = Path("folds.json"),
     images: Annotated[Path | None, typer.Option(help="Folder of the images, where it is not beside the annotations.")] = None,
     folds: Annotated[int, typer.Option(help="Number of folds.")] = 5,
@@ -97,7 +98,7 @@ def data_split(
 
 @data_app.command("convert")
 def data_convert(
-    source: Annotated[Path, typer.Argument(help="COCO JSON, train.csv, label images, or a folder with one of them.")],
+    source: Annotated[Path, typer.Argument(help=ANNOTATIONS)],
     destination: Annotated[Path, typer.Argument(help="JSON file, CSV file, or folder for label TIFFs.")],
     to: Annotated[Format, typer.Option(help="Format to write.")],
     images: Annotated[Path | None, typer.Option(help="Folder of the images, where it is not beside the annotations.")] = None,

@@ -34,7 +34,12 @@ def train(
 
 @app.command()
 def finetune(
-    data: Annotated[Path, typer.Option(help="5 to 50 annotated images: COCO JSON, train.csv, label TIFFs, or a folder with one of them.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="5 to 50 annotated images: COCO JSON, train.csv, label TIFFs, ImageJ ROIs, QuPath GeoJSON, or a folder with one of them."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the run; a run that was stopped goes on.")],
     weights: Annotated[str, typer.Option(help="To start from: weights that come with somaseg, by name, or a file.")] = "default",
     assignments: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as train.steps=600.")] = None,

@@ -29,7 +29,8 @@ OTHER_SUFFIXES = (
 ALWAYS_LEFT = ("_cp_masks", "_cp_output", "_cp_outlines", "_flows", "_overlay")  # of Cellpose, and ours
 OF_AN_IMAGE = ("_labels", "_label", "_masks", "_mask", "_seg", "_outlines")  # left out beside the image that they belong to
 LABEL_FOLDERS = ("labels", "label", "masks", "mask")
-RESULT_FOLDERS = ("labels", "overlays", "pictures")  # that `segment` and `pseudo` make, of files that look like images
+EXPORT_FOLDERS = ("outlines", "imagej", "qupath", "cellpose", "cellpose-masks", "ome-tiff", "ome-zarr")
+RESULT_FOLDERS = ("labels", "overlays", "pictures", *EXPORT_FOLDERS)  # that `segment`, `pseudo` and `export` make
 RESULT_FILES = ("run.json", "instances.json", "coco")  # by one of which the folder above them is known
 REPORT_PICTURES = {"precision.png": "metrics.json", "response.png": "tuning.json"}  # of `evaluate` and `tune`, and what lies beside them
 

@@ -81,6 +81,8 @@ def test_classes_by_property_name_group_and_neighbours(tmp_path):
     assert instances.scores.tolist() == [0.5, 1, 1]
     assert read_annotations(save(tmp_path, square(group=4), square(9, group=5)))[0].instances.classes == ("group 4", "group 5")
     assert read_annotations(save(tmp_path, square(), square(9)))[0].instances.classes == ("cell",)
+    copied = read_annotations(save(tmp_path, named, square(14, name="0007-cort-1"), square(19, name="1-astro-2")))[0].instances
+    assert copied.classes == ("cort", "astro-2")
     one_class = read_annotations(save(tmp_path, named, square(14, name="0123-0456")))[0].instances
     assert (one_class.classes, one_class.labels.tolist()) == (("cort",), [0, 0])
 

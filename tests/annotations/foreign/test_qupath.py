@@ -82,6 +82,18 @@ def test_polygons_of_one_object_that_overlap_are_joined(tmp_path):
     assert read_annotations(save(tmp_path, collection(feature(geometry=both))))[0].instances.area.tolist() == [9 + 5 + 25 - 9]
 
 
+def test_a_region_round_cells_is_no_cell_and_told(tmp_path):
+    cells = [feature(ring(x, 5), objectType="detection", classification={"name": "cort"}) for x in (4, 9)]
+    region = feature(ring(2, 2, 20), objectType="annotation")
+    (sample,), problems = inspect_annotations(save(tmp_path, collection(region, *cells)))
+    assert sample.instances.area.tolist() == [9, 9]
+    assert [(p.kind, p.fatal, p.index) for p in problems] == [("region", False, None)]
+    assert "features[0] holds 2 other objects and has no class" in problems[0].message
+    named = feature(ring(2, 2, 20), objectType="annotation", classification={"name": "cort"})
+    assert read_annotations(save(tmp_path, collection(named, *cells)))[0].instances.area.tolist() == [400, 9, 9]
+    assert read_annotations(save(tmp_path, collection(region, cells[0])))[0].instances.area.tolist() == [400, 9]
+
+
 @pytest.mark.parametrize(
     ("geometry", "reason"),
     [

@@ -21,6 +21,7 @@ from somaseg.errors import InputError
 from somaseg.limits import limit
 
 NAME = re.compile(r"\d+-(?=\D)(?P<name>.+)")  # as we write it; ImageJ's own names are numbers and hyphens alone
+COUNT = re.compile(r"-\d+$")
 DAMAGED = (ValueError, TypeError, IndexError, RuntimeError, NotImplementedError, struct.error, UnicodeDecodeError)
 TYPE = roifile.ROI_TYPE
 OUTLINES = (TYPE.POLYGON, TYPE.FREEHAND, TYPE.TRACED)
@@ -39,7 +40,7 @@ def read_rois(path: Path) -> list[Outlined]:
         InputError: when the file is cut off, damaged or too large.
     """
     named = [(name, _decoded(path, name, data)) for name, data in _entries(path)]
-    classes = [_class_of(name, roi) for name, roi in named]
+    classes = _without_counts([_class_of(name, roi) for name, roi in named])
     of_group: dict[int, str] = {}
     for (_, roi), known in zip(named, classes, strict=True):
         if roi is not None and known is not None and roi.group:
@@ -98,6 +99,12 @@ def _class_of(entry: str, roi: roifile.ImagejRoi | None) -> str | None:
             text = str(json.loads(text))
     named = NAME.fullmatch(roi.name or entry)
     return text or (named["name"] if named else None)
+
+
+def _without_counts(classes: list[str | None]) -> list[str | None]:
+    """Classes without the number that ImageJ puts behind a name that is there already: `astro-1` is `astro`, where others are."""
+    there = set(classes)
+    return [base if name is not None and (base := COUNT.sub("", name)) in there else name for name in classes]
 
 
 def _property(roi: roifile.ImagejRoi, key: str) -> str | None:

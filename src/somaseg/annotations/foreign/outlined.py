@@ -21,6 +21,7 @@ Rings = Sequence[NDArray[np.float64]]
 Crop = tuple[tuple[int, int, int, int], Mask]
 FARTHEST = 1e7  # px; no image has pixels there, and products of such numbers are still exact enough
 DEFAULT_CLASS = "cell"
+SEVERAL = 2  # objects in a drawing without a class that make it a region
 NOTHING: Crop = (EMPTY_BOX, np.zeros((0, 0), bool))
 
 
@@ -35,6 +36,7 @@ class Outlined:
         class_name: None where it has none.
         score: 0 to 1.
         ignored: whether it is a region that may be a cell or not.
+        unclassed_drawing: whether a person drew it and gave it no class: a cell, or a region round the cells that were looked at.
         unreadable: why it is no cell; None where it is one.
         raw: what of it is kept aside where it is unreadable.
     """
@@ -44,6 +46,7 @@ class Outlined:
     class_name: str | None = None
     score: float = 1.0
     ignored: bool = False
+    unclassed_drawing: bool = False
     unreadable: str | None = None
     raw: Any = None
 
@@ -71,6 +74,11 @@ def cells_of(path: Path, name: str, objects: Sequence[Outlined], size: Size, cla
     """
     budget = MaskBudget(path)
     problems: list[Problem] = []
+    crops = [NOTHING if found.unreadable is not None else _crop(found.polygons, size, budget) for found in objects]
+    for i, inside in reversed(_regions(objects, crops)):
+        text = f"holds {inside} other objects and has no class, so that it is taken for the region that they are in: it is left out"
+        problems.append(Problem("region", f"{path}: {objects[i].place} {text}; if it is a cell, give it a class", name))
+        objects, crops = [*objects[:i], *objects[i + 1 :]], [*crops[:i], *crops[i + 1 :]]
     numbers = iter(range(len(objects)))
     index = [None if o.ignored else next(numbers) for o in objects]
 
@@ -78,16 +86,11 @@ def cells_of(path: Path, name: str, objects: Sequence[Outlined], size: Size, cla
         raw = objects[i].raw if kind == "unreadable mask" else None
         problems.append(Problem(kind, f"{path}: {objects[i].place}{text}", name, index[i], fatal, raw))
 
-    crops = []
     for i, found in enumerate(objects):
-        crop = NOTHING
         if found.unreadable is not None:
             note(i, "unreadable mask", f": {found.unreadable}", True)
-        else:
-            if (text := _outside(found.polygons, size)) is not None:
-                note(i, "outside image", f", outline: {text}", False)
-            crop = _crop(found.polygons, size, budget)
-        crops.append(crop)
+        elif (outside := _outside(found.polygons, size)) is not None:
+            note(i, "outside image", f", outline: {outside}", False)
     names, labels, unclassed = _classes(objects, classes)
     for i in unclassed:
         known = ", ".join(names[:5])
@@ -98,6 +101,24 @@ def cells_of(path: Path, name: str, objects: Sequence[Outlined], size: Size, cla
     cells = Instances.build(size, crops, names, labels, scores)
     ignored = np.array([found.ignored for found in objects], bool)
     return Cells(cells[~ignored], cells[ignored], problems)
+
+
+def _regions(objects: Sequence[Outlined], crops: Sequence[Crop]) -> list[tuple[int, int]]:
+    """Drawings without a class that hold several other objects whole, by their number, and how many they hold."""
+    boxes: Boxes = np.array([box for box, _ in crops]).reshape(-1, 4)
+    regions = []
+    for i, found in enumerate(objects):
+        if not found.unclassed_drawing:
+            continue
+        (x0, y0, x1, y1), crop = crops[i]
+        within = (boxes[:, :2] >= (x0, y0)).all(axis=1) & (boxes[:, 2:] <= (x1, y1)).all(axis=1) & (boxes[:, 2] > boxes[:, 0])
+        inside = 0
+        for j in np.flatnonzero(within).tolist():
+            (a, b, c, d), other = crops[j]
+            inside += j != i and not (other & ~crop[b - y0 : d - y0, a - x0 : c - x0]).any()
+        if inside >= SEVERAL:
+            regions.append((i, inside))
+    return regions
 
 
 def finite_ring(points: Any) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from somaseg.errors import InputError, shown
 from somaseg.texts.json_text import read_json_values
 
 NO_CELLS = {"root", "PathRootObject", "tile", "PathTileObject", "tmaCore", "tma_core", "TMACoreObject"}
+MADE = {"detection", "PathDetectionObject", "cell", "PathCellObject"}  # by a program; all others a person drew
 IGNORED = "*"  # with which QuPath marks classes whose objects are to be ignored
 SCORE = "score"
 
@@ -31,7 +32,8 @@ def read_geojson(path: Path) -> list[Outlined]:
         properties = properties if isinstance(properties, Mapping) else {}
         kind = next((properties[key] for key in ("objectType", "object_type", "type") if key in properties), feature.get("id"))
         if not (isinstance(kind, str) and kind in NO_CELLS):
-            found.append(_outlined(path, place, feature, properties))
+            drawn = not (isinstance(kind, str) and kind in MADE)
+            found.append(_outlined(path, place, feature, properties, drawn))
     return found
 
 
@@ -48,7 +50,7 @@ def _features(path: Path) -> Iterator[Any]:
             yield value
 
 
-def _outlined(path: Path, place: str, feature: Mapping[str, Any], properties: Mapping[str, Any]) -> Outlined:
+def _outlined(path: Path, place: str, feature: Mapping[str, Any], properties: Mapping[str, Any], drawn: bool) -> Outlined:
     class_name = _class_of(path, place, properties.get("classification"))
     score = number_from_0_to_1(_measurement(properties.get("measurements"), SCORE), f"{path}: {place}, measurements")
     ignored = class_name is not None and class_name.endswith(IGNORED)
@@ -56,8 +58,8 @@ def _outlined(path: Path, place: str, feature: Mapping[str, Any], properties: Ma
     try:
         polygons = _polygons(feature.get("geometry"))
     except ValueError as error:
-        return Outlined(place, (), class_name, score, ignored, f"geometry: {error}", dict(feature))
-    return Outlined(place, polygons, None if ignored else class_name, score, ignored)
+        return Outlined(place, (), class_name, score, ignored, unreadable=f"geometry: {error}", raw=dict(feature))
+    return Outlined(place, polygons, None if ignored else class_name, score, ignored, drawn and class_name is None and not ignored)
 
 
 def _class_of(path: Path, place: str, given: Any) -> str | None:
