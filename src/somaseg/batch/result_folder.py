@@ -88,7 +88,7 @@ class ResultFolder:
         first = origins[0]
         seconds = round(time.perf_counter() - begin, 4)
         warnings = list(dict.fromkeys(warning for origin in origins for warning in origin.warnings))
-        result = ImageResult(cells, image, Path(first.file).name, first.page, first.pixel_size)
+        result = ImageResult(cells, image, Path(first.file).name, first.page, first.pixel_size, place=first.place)
         lost, written = {}, {}
         for form, entry in self.formats.items():
             if entry.needs_image and image is None:
@@ -116,7 +116,7 @@ class ResultFolder:
         coco.merge_coco(self._documents(names), gone_through.file_names(), classes).save(self.out / "instances.json")
         write_whole(self.out / "cells.csv", cells_csv(self._documents(names), names))
         if kaggle is not None:
-            ids = [frame_name(path, done.page) for path, done in gone_through.images]
+            ids = [frame_name(path, done.page, done.place) for path, done in gone_through.images]
             cells_by_id = zip(ids, map(coco.cells_of, self._documents(names)), strict=True)
             write_whole(kaggle, submission_csv(cells_by_id))
 

@@ -20,6 +20,7 @@ from somaseg.errors import InputError
 from somaseg.export.formats import DEFAULT
 from somaseg.files import only_run
 from somaseg.fusion.methods import single
+from somaseg.images.depths import ALL, check_depth
 from somaseg.images.read import image_sha256, read_frames
 from somaseg.instances import Pixels, Predictor
 
@@ -47,6 +48,7 @@ def segment_folder(
     formats: Sequence[str] = DEFAULT,
     console: Console | None = None,
     channel: str | None = None,
+    depth: str = ALL,
 ) -> RunSummary:
     """Segment images and write the results of each as soon as it is done.
 
@@ -62,11 +64,13 @@ def segment_folder(
         formats: of each image's files, names in `somaseg.export.formats.FORMATS`.
         console: where to show a progress bar; None shows none.
         channel: name of the channel that shows the cells, or its number from 0; None takes images of one to four channels as they are.
+        depth: of each stack, see `somaseg.images.read.read_frames`.
 
     Raises:
         InputError: when there is no image, the settings name an unknown class, or `kaggle` is given and two images have one name.
         OutputError: when results cannot be written, or another run writes into `out`.
     """
+    check_depth(depth)
     begin = time.perf_counter()
     method = single(settings, predictor.classes)
     found = images_outside(paths, out)
@@ -75,13 +79,18 @@ def segment_folder(
     results = ResultFolder(out, method, formats)
     with only_run(out):
         results.prepare(found.files)
-        gone_through = go_through(found, lambda path: _predict_file(path, results, predictor, channel), console)
+        gone_through = go_through(found, lambda path: _predict_file(path, results, predictor, channel, depth), console)
         models = {"weights": {"name": predictor.name, "sha256": predictor.sha256}, "tta": predictor.about["tta"]}
         return results.finish(gone_through, predictor.classes, models, kaggle, begin)
 
 
 def predict_folder(
-    paths: Sequence[str | Path], out: Path, predictor: Predictor, console: Console | None = None, channel: str | None = None
+    paths: Sequence[str | Path],
+    out: Path,
+    predictor: Predictor,
+    console: Console | None = None,
+    channel: str | None = None,
+    depth: str = ALL,
 ) -> RunSummary:
     """Save the raw prediction of each image as soon as it is made, for `postprocess` and `fuse`.
 
@@ -94,22 +103,24 @@ def predict_folder(
         predictor: gives the raw detections.
         console: where to show a progress bar; None shows none.
         channel: name of the channel that shows the cells, or its number from 0; None takes images of one to four channels as they are.
+        depth: of each stack, see `somaseg.images.read.read_frames`.
 
     Raises:
         InputError: when there is no image.
         OutputError: when results cannot be written, or another run writes into `out`.
     """
+    check_depth(depth)
     begin = time.perf_counter()
     found = images_outside(paths, out)
     folder = PredictionFolder(out)
     with only_run(out):
         folder.names.tell_apart(found.files)
-        gone_through = go_through(found, lambda path: _predict_file(path, folder, predictor, channel), console)
+        gone_through = go_through(found, lambda path: _predict_file(path, folder, predictor, channel, depth), console)
         models = {"weights": {"name": predictor.name, "sha256": predictor.sha256}}
         return folder.finish(gone_through, predictor.about, models, begin)
 
 
-def _predict_file(path: Path, folder: RunFolder, predictor: Predictor, channel: str | None) -> Iterator[ImageDone]:
+def _predict_file(path: Path, folder: RunFolder, predictor: Predictor, channel: str | None, depth: str) -> Iterator[ImageDone]:
     """Predict the images of a file, and have the folder keep what comes of each."""
     about = predictor.about
     origin = Origin(
@@ -124,6 +135,7 @@ def _predict_file(path: Path, folder: RunFolder, predictor: Predictor, channel: 
         tiles=about.get("tiles", {}),
         postprocess=about["postprocess"],
         channel=channel,
+        depth=depth,
     )
     name = folder.names.find(path, None)
     if folder.is_done(name, [origin]):
@@ -131,8 +143,8 @@ def _predict_file(path: Path, folder: RunFolder, predictor: Predictor, channel: 
         yield ImageDone(name, None, True)
         return
     begin = time.perf_counter()
-    for frame in read_frames(path, channel):
-        name = folder.names.find(path, frame.page)
+    for frame in read_frames(path, channel, depth):
+        name = folder.names.find(path, frame.page, frame.place)
         folder.names.take(name)
         done = folder.is_done(name, [origin])
         if not done:
@@ -142,7 +154,7 @@ def _predict_file(path: Path, folder: RunFolder, predictor: Predictor, channel: 
                 warnings.simplefilter("always", UserWarning)
                 prediction = predictor.predict(frame.picture)
             told_by = dict.fromkeys((*frame.warnings, *(str(w.message) for w in caught)))  # each once
-            told = {"page": frame.page, "pixel_size": frame.pixel_size, "warnings": tuple(told_by)}
+            told = {"page": frame.page, "place": frame.place, "pixel_size": frame.pixel_size, "warnings": tuple(told_by)}
             folder.add(name, [SavedPrediction(prediction, origin.model_copy(update=told))], frame.picture, begin)
-        yield ImageDone(name, frame.page, done)
+        yield ImageDone(name, frame.page, done, frame.place)
         begin = time.perf_counter()

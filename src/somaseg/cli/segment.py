@@ -6,7 +6,19 @@ from typing import Annotated
 import typer
 
 from somaseg.cli.app import app, console, finish
-from somaseg.cli.options import DEFAULT_WEIGHTS, Assignments, Channel, Images, Out, Overlay, SettingsFile, Submission, Weights, formats
+from somaseg.cli.options import (
+    DEFAULT_WEIGHTS,
+    Assignments,
+    Channel,
+    Depth,
+    Images,
+    Out,
+    Overlay,
+    SettingsFile,
+    Submission,
+    Weights,
+    formats,
+)
 
 
 @app.command()
@@ -17,6 +29,7 @@ def segment(
     kaggle: Submission = None,
     overlay: Overlay = True,
     channel: Channel = None,
+    depth: Depth = "all",
     settings_file: SettingsFile = None,
     assignments: Assignments = None,
 ) -> None:
@@ -29,7 +42,7 @@ def segment(
     own = SegmentSettings(detect=segmenter.model_settings.detect, postprocess=segmenter.settings)
     settings = override(update(own, settings_file), assignments or [])
     segmenter.configure(settings)
-    finish(segment_folder(paths, out, segmenter, settings.postprocess, kaggle, formats(overlay), console, channel))
+    finish(segment_folder(paths, out, segmenter, settings.postprocess, kaggle, formats(overlay), console, channel, depth))
 
 
 @app.command()
@@ -38,6 +51,7 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for the predictions.")],
     weights: Weights = DEFAULT_WEIGHTS,
     channel: Channel = None,
+    depth: Depth = "all",
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as tta.flips=[none,horizontal], two views.")
     ] = None,
@@ -49,7 +63,7 @@ def predict(
 
     segmenter = DeferredSegmenter(weights)
     segmenter.configure(override(PredictSettings(detect=segmenter.model_settings.detect), assignments or []))
-    finish(predict_folder(paths, out, segmenter, console, channel))
+    finish(predict_folder(paths, out, segmenter, console, channel, depth))
 
 
 @app.command()

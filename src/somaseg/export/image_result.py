@@ -19,6 +19,7 @@ class ImageResult:
         file_name: of the image, without its folder.
         page: number of the page in a stack; None where the file holds one image.
         pixel_size: edge of a pixel in µm; None where it is not known.
+        place: of the image in a file with several axes, such as t003_z012; empty where there is none.
         info: how the result was made, as JSON takes it.
     """
 
@@ -28,6 +29,7 @@ class ImageResult:
     page: int | None = None
     pixel_size: float | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
+    place: str = ""
 
 
 class Exported(NamedTuple):

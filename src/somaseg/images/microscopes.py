@@ -15,7 +15,7 @@ import numpy as np
 
 from somaseg.errors import InputError, MissingExtraError
 from somaseg.images.decoders.units import square
-from somaseg.images.frame import Frame, Meaning
+from somaseg.images.frame import Frame, Meaning, Step
 from somaseg.images.limits import check_planes, check_size
 
 PLUGINS = {".czi": "bioio_czi", ".lif": "bioio_lif", ".nd2": "bioio_nd2"}
@@ -23,6 +23,7 @@ MICROSCOPE_SUFFIXES = tuple(PLUGINS)
 # What bioio-czi and bioio-lif read at once: a plane, so that a long stack never fills the memory. "A" is the colour axis of CZI; left out,
 # bioio-czi 3.0.1 gives the first colour three times. bioio-nd2 reads plane by plane as it is and has no such option.
 PLANE_AXES = {".czi": {"chunk_dims": "YXSA"}, ".lif": {"chunk_dims": "YXS"}, ".nd2": {}}
+NAMED = {"T": "t", "Z": "z"}  # axes whose steps have names
 NO_EDGE = {".nd2": 1.0}  # µm, what bioio-nd2 says of a file without calibration
 
 
@@ -64,6 +65,7 @@ def _frames(path: Path, suffix: str, image: Any) -> Iterator[Frame]:
     number = 0
     for scene, name in enumerate(image.scenes):
         image.set_scene(scene)
+        of_scene = [Step("s", scene, len(image.scenes))] if len(image.scenes) > 1 else []
         _check_axes(path, name, image)
         order = "YXCS" if "S" in image.dims.order else "YXC"
         sizes = dict(zip(image.dims.order, image.dims.shape, strict=True))
@@ -82,7 +84,9 @@ def _frames(path: Path, suffix: str, image: Any) -> Iterator[Frame]:
             array = array[..., 0] if channels == 1 else array
             meaning: Meaning = "grey" if channels == 1 else "colour" if sizes.get("C", 1) == 1 and channels == 3 else "channels"
             own = names if len(names) == channels else ()
-            yield Frame(path, None if single else number, array, size, meaning, channels=own, warnings=warnings)
+            at = [Step(NAMED.get(axis, ""), i, n) for (axis, n), i in zip(steps.items(), place, strict=True) if n > 1]
+            told = (*of_scene, *at)
+            yield Frame(path, None if single else number, array, size, meaning, channels=own, warnings=warnings, steps=told)
             number += 1
 
 

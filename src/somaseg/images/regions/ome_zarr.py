@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from somaseg.errors import InputError
 from somaseg.images.decoders.units import in_microns, square
-from somaseg.images.frame import Frame, Meaning
+from somaseg.images.frame import Frame, Meaning, Step
 from somaseg.images.limits import check_planes, check_size
 from somaseg.images.regions import lazy
 from somaseg.images.regions.lazy import Box, LazyImage
@@ -67,7 +67,8 @@ def zarr_frames(folder: Path) -> Iterator[Frame]:
         steps = dict(zip(outer, place, strict=True))
         image = _image(folder, array, axes, sizes, steps)
         whole: Any = image if by_region else np.asarray(image)
-        yield Frame(folder, page if math.prod(outer.values()) > 1 else None, whole, size, meaning, None, names, warnings)
+        at = tuple(Step(axis if axis in "tz" else "", steps[axis], n) for axis, n in outer.items() if n > 1)
+        yield Frame(folder, page if at else None, whole, size, meaning, None, names, warnings, at)
 
 
 def zarr_sha256(folder: Path) -> str:
