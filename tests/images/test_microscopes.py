@@ -13,6 +13,8 @@ import pytest
 from somaseg.errors import InputError, MissingExtraError
 from somaseg.images.microscopes import MICROSCOPE_SUFFIXES
 from somaseg.images.read import find_images, read_frames, read_image
+from somaseg.images.regions import lazy
+from somaseg.images.regions.lazy import LazyImage
 
 Install = Callable[..., list[dict[str, int]]]
 
@@ -213,6 +215,22 @@ def test_czi(tmp_path: Path, channels: int, colours: bool, tiles: int) -> None:
     expected = array[:, 0] if channels == 1 else np.moveaxis(array, 1, -1)
     np.testing.assert_array_equal([f.array for f in frames], expected.reshape(6, *expected.shape[2:]))
     assert frames[0].array.dtype == array.dtype
+
+
+@pytest.mark.parametrize(("channels", "colours", "tiles"), [(1, False, 1), (3, False, 1), (1, True, 1), (1, False, 3)])
+def test_czi_by_region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int, colours: bool, tiles: int) -> None:
+    pytest.importorskip("bioio_czi", reason="needs the extra bioio")
+    shape = (2, channels, 3, 80, 120, *((3,) if colours else ()))
+    write_czi(tmp_path / "x.czi", np.random.default_rng(0).integers(0, 255, shape, np.uint8 if colours else np.uint16), tiles)
+    wholes = list(read_frames(tmp_path / "x.czi"))
+    monkeypatch.setattr(lazy, "WHOLE_BYTES", 0)
+    for frame, whole in zip(read_frames(tmp_path / "x.czi"), wholes, strict=True):
+        assert isinstance(frame.array, LazyImage)
+        assert (frame.name, frame.meaning, frame.channels) == (whole.name, whole.meaning, whole.channels)
+        for image, expected in ((frame.array, whole.array), (frame.choose("0").array, whole.choose("0").array)):
+            assert (image.shape, image.dtype) == (expected.shape, expected.dtype)
+            np.testing.assert_array_equal(np.asarray(image), expected)
+            np.testing.assert_array_equal(image[13:70, 35:91], expected[13:70, 35:91])
 
 
 def write_lif(path: Path, scenes: Sequence[np.ndarray]) -> None:
