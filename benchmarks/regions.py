@@ -1,6 +1,6 @@
 """What reading and writing a very large image takes: a tiled TIFF region by region, and the files of a result.
 
-Time and the memory of the whole process at its peak, of images of falling size with as many cells to the area; each in a process of its own.
+Time, and memory of the process at its peak, of images with as many cells to the area; each in a process of its own.
 
     python benchmarks/regions.py
     python benchmarks/regions.py --sides 5000 10000 20000 --cells 200000
