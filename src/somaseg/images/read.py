@@ -126,6 +126,8 @@ def _decoded(path: Path, stored: bool) -> Iterator[Frame]:
                 for frame in zarr_frames(path):
                     yield _guarded(frame, "OME-Zarr")
             return
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder and no OME-Zarr image (none is told of in .zattrs or zarr.json): give image files")
         if not path.is_file():
             raise InputError(f"{path}: no such image file: check the path")
         if path.stat().st_size == 0:
