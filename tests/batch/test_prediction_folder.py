@@ -18,16 +18,16 @@ def images(tmp_path) -> Path:
 
 def test_predict_saves_each_image(images, saved, tmp_path):
     files = {path.name for path in saved.iterdir() if path.name != ".lock"}
-    stack = {f"stack_p{page:03d}.npz" for page in range(3)}
+    stack = {f"stack_z{page:03d}.npz" for page in range(3)}
     assert files == {"none.npz", "one.npz", "sub_one.npz", "three.npz", "run.json", *stack}
-    one = load_prediction(saved / "stack_p001.npz")
+    one = load_prediction(saved / "stack_z001.npz")
     assert (one.origin.page, one.origin.pixel_size, one.origin.file) == (1, 0.5, str(images / "stack.ome.tif"))
     assert one.origin.warnings == ("detections reached their cap of 9",)
     assert one.prediction.boxes.tolist() == [[5, 4, 11, 14]]
     told = json.loads((saved / "run.json").read_bytes())
     assert (told["images"], told["skipped"], told["failures"]) == (7, 0, {})
     assert told["weights"] == {"name": "blobs", "sha256": "b10b"}
-    assert told["by_image"]["stack_p002"]["page"] == 2
+    assert told["by_image"]["stack_z002"]["page"] == 2
 
 
 def test_predict_goes_on_where_it_stopped(images, tmp_path):

@@ -47,7 +47,7 @@ class BlobSegmenter:
         self.calls += 1
         if self.calls == self.interrupt_at:
             raise KeyboardInterrupt
-        grey = to_grey(image)
+        grey = to_grey(np.asarray(image))
         if grey.shape[0] == self.fail_height:
             raise RuntimeError("out of memory")
         if self.warn:

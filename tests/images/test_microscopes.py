@@ -13,6 +13,8 @@ import pytest
 from somaseg.errors import InputError, MissingExtraError
 from somaseg.images.microscopes import MICROSCOPE_SUFFIXES
 from somaseg.images.read import find_images, read_frames, read_image
+from somaseg.images.regions import lazy
+from somaseg.images.regions.lazy import LazyImage
 
 Install = Callable[..., list[dict[str, int]]]
 
@@ -98,7 +100,7 @@ def test_times_and_depths_are_frames_and_channels_come_last(tmp_path: Path, stan
     array = numbers(2, 4, 3, 5, 6)
     read = stand_in([array])
     frames = read_frames(file(tmp_path))
-    assert next(frames).name == "x_p000"
+    assert next(frames).name == "x_t000_z000"
     assert read == [{"T": 0, "Z": 0}]  # nothing ahead of what is asked for
     found = [f.array for f in frames]
     assert len(found) == 5
@@ -116,6 +118,7 @@ def test_colours_and_tiles_that_were_not_stitched(tmp_path: Path, stand_in: Inst
 def test_scenes_follow_one_another(tmp_path: Path, stand_in: Install) -> None:
     stand_in([numbers(2, 1, 1, 4, 5), numbers(1, 1, 1, 7, 3)], edges=(0.5, None))
     frames = list(read_frames(file(tmp_path)))
+    assert [f.name for f in frames] == ["x_s000_t000", "x_s000_t001", "x_s001"]
     assert [(f.page, f.array.shape, f.pixel_size) for f in frames] == [(0, (4, 5), 0.5), (1, (4, 5), 0.5), (2, (7, 3), None)]
     with pytest.raises(InputError, match="several frames"):
         read_image(file(tmp_path))
@@ -132,8 +135,6 @@ def test_an_edge_that_is_not_known(tmp_path: Path, stand_in: Install, suffix: st
 @pytest.mark.parametrize(
     ("shape", "axes", "further", "message"),
     [
-        ((1, 5, 1, 4, 4), "TCZYX", "", "has 5 channels, expected 1 to 4: say which one"),
-        ((1, 2, 1, 4, 4, 3), "TCZYXS", "", "has 6 channels"),
         ((1, 1, 1, 4, 4), "TCZYX", "H", r"scene P0 has further axes \{'H': 2\}"),
     ],
 )
@@ -143,7 +144,15 @@ def test_what_makes_no_frame_is_refused(
     read = stand_in([numbers(*shape)], axes, further=further)
     with pytest.raises(InputError, match=rf"x\.czi: {message}"):
         list(read_frames(file(tmp_path)))
-    assert len(read) <= 1  # the pixels of a channel too many may be wanted
+    assert not read
+
+
+@pytest.mark.parametrize(("shape", "axes"), [((1, 5, 1, 4, 4), "TCZYX"), ((1, 2, 1, 4, 4, 3), "TCZYXS")])
+def test_of_many_channels_the_first_is_shown(tmp_path: Path, stand_in: Install, shape: tuple[int, ...], axes: str) -> None:
+    stand_in([numbers(*shape)], axes)
+    (frame,) = read_frames(file(tmp_path))
+    assert frame.array.shape == (4, 4)
+    assert "channels, the first is shown" in frame.warnings[0]
 
 
 def test_a_file_without_scenes_is_refused(tmp_path: Path, stand_in: Install) -> None:
@@ -206,6 +215,22 @@ def test_czi(tmp_path: Path, channels: int, colours: bool, tiles: int) -> None:
     expected = array[:, 0] if channels == 1 else np.moveaxis(array, 1, -1)
     np.testing.assert_array_equal([f.array for f in frames], expected.reshape(6, *expected.shape[2:]))
     assert frames[0].array.dtype == array.dtype
+
+
+@pytest.mark.parametrize(("channels", "colours", "tiles"), [(1, False, 1), (3, False, 1), (1, True, 1), (1, False, 3)])
+def test_czi_by_region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int, colours: bool, tiles: int) -> None:
+    pytest.importorskip("bioio_czi", reason="needs the extra bioio")
+    shape = (2, channels, 3, 80, 120, *((3,) if colours else ()))
+    write_czi(tmp_path / "x.czi", np.random.default_rng(0).integers(0, 255, shape, np.uint8 if colours else np.uint16), tiles)
+    wholes = list(read_frames(tmp_path / "x.czi"))
+    monkeypatch.setattr(lazy, "WHOLE_BYTES", 0)
+    for frame, whole in zip(read_frames(tmp_path / "x.czi"), wholes, strict=True):
+        assert isinstance(frame.array, LazyImage)
+        assert (frame.name, frame.meaning, frame.channels) == (whole.name, whole.meaning, whole.channels)
+        for image, expected in ((frame.array, whole.array), (frame.choose("0").array, whole.choose("0").array)):
+            assert (image.shape, image.dtype) == (expected.shape, expected.dtype)
+            np.testing.assert_array_equal(np.asarray(image), expected)
+            np.testing.assert_array_equal(image[13:70, 35:91], expected[13:70, 35:91])
 
 
 def write_lif(path: Path, scenes: Sequence[np.ndarray]) -> None:

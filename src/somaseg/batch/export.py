@@ -88,9 +88,9 @@ class _Export:
     def image(self, record: Path) -> Iterator[ImageDone]:
         """Write the files of an image, the record first: without it nobody knows what they are of."""
         document = _document(record)
-        result, channel = _result(record, document)
+        result = _result(record, document)
         wanted = any(FORMATS[name].needs_image for name in self.formats)
-        image = _image(document["info"], result.page, channel) if wanted else None
+        image = _image(document["info"], result.page) if wanted else None
         place = self.out / RECORD / record.name
         if not (place.exists() and record.samefile(place)):
             write_whole(place, record.read_bytes())
@@ -129,22 +129,23 @@ def _document(record: Path) -> dict[str, Any]:
     return document
 
 
-def _result(record: Path, document: Mapping[str, Any]) -> tuple[ImageResult, str | None]:
-    """What a record tells of its image, and the channel that was looked at."""
+def _result(record: Path, document: Mapping[str, Any]) -> ImageResult:
+    """What a record tells of its image."""
     try:
         image = document["images"][0]
-        channel = document["info"]["made_from"]["predictions"][0]["channel"]
         cells = cells_of(document)
         measured = measurements_of(document["measurements"])
         about = (image["file_name"], image.get("page"), image.get("pixel_size"), measured, document["info"])
-        return ImageResult(cells, None, *about), channel
+        return ImageResult(cells, None, *about, place=image.get("place", ""))
     except (LookupError, TypeError, AttributeError) as error:
         raise InputError(f"{record}: is no record of a result ({error!r}): segment the image again") from error
 
 
-def _image(info: Mapping[str, Any], page: int | None, channel: str | None) -> Pixels | None:
+def _image(info: Mapping[str, Any], page: int | None) -> Pixels | None:
     """The image that a result was made from; None where it is gone or was changed."""
     source = Path(info["source"])
-    if not is_still(source, info["made_from"]["predictions"][0]["image"]):
+    made_from = info["made_from"]["predictions"][0]
+    if not is_still(source, made_from["image"]):
         return None
-    return next((frame.picture for frame in read_frames(source, channel) if frame.page == page), None)
+    frames = read_frames(source, made_from["channel"], made_from["depth"])
+    return next((frame.picture for frame in frames if frame.page == page), None)

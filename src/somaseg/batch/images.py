@@ -5,7 +5,7 @@ import time
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from somaseg.batch.prediction_file import Origin, SavedPrediction
 from somaseg.batch.prediction_folder import TileFolder
 from somaseg.config import MagnificationSettings, TrainedSize
 from somaseg.errors import InputError
+from somaseg.images.depths import ALL
 from somaseg.images.frame import Channels
 from somaseg.images.read import Frame, image_sha256, image_stem, read_frames
 from somaseg.instances import Pixels, Predictor
@@ -59,11 +60,13 @@ class Images:
         folder: keeps what comes of them.
         predictor: gives the raw detections.
         channel: that shows the cells, by name or number; None takes images of one to four channels as they are.
+        depth: of each stack, see `somaseg.images.read.read_frames`.
     """
 
     folder: RunFolder
     predictor: Predictor
     channel: str | None
+    depth: str = ALL
 
     def of_file(self, path: Path) -> Iterator[ImageDone]:
         """Predict the images of a file, and have the folder keep what comes of each."""
@@ -74,20 +77,20 @@ class Images:
             yield ImageDone(name, None, True)
             return
         begin = time.perf_counter()
-        for frame in read_frames(path, self.channel):
-            name = self.folder.names.find(path, frame.page)
+        for frame in read_frames(path, self.channel, self.depth):
+            name = self.folder.names.find(path, frame.page, frame.place)
             self.folder.names.take(name)
             done = self.folder.is_done(name, [origin])
             if not done:
                 self._make(name, frame, origin, begin)
-            yield ImageDone(name, frame.page, done)
+            yield ImageDone(name, frame.page, done, frame.place)
             begin = time.perf_counter()
 
     def fill(self, path: Path, part: int, parts: int) -> None:
         """Of a file, do the share of one of several workers: every `parts`-th tile of large images, and every `parts`-th small image."""
         origin = self._origin(path)
-        for number, frame in enumerate(read_frames(path, self.channel)):
-            name = self.folder.names.find(path, frame.page)
+        for number, frame in enumerate(read_frames(path, self.channel, self.depth)):
+            name = self.folder.names.find(path, frame.page, frame.place)
             if self.folder.is_done(name, [origin]) or not frame.array.size:
                 continue
             kept = TileFolder(self.folder.out, name, origin.model_copy(update={"page": frame.page}))
@@ -112,7 +115,7 @@ class Images:
             warnings.simplefilter("always", UserWarning)
             prediction, shown = predict_magnified(self.predictor, frame.picture, *self.sizes, frame.pixel_size, kept)
         told_by = dict.fromkeys((*frame.warnings, *(str(w.message) for w in caught)))  # each once
-        told: dict[str, Any] = {"page": frame.page, "pixel_size": frame.pixel_size, "warnings": tuple(told_by)}
+        told: dict[str, Any] = {"page": frame.page, "place": frame.place, "pixel_size": frame.pixel_size, "warnings": tuple(told_by)}
         told |= {"zoom": shown.zoom, "zoom_from": shown.source}
         self.folder.add(name, [SavedPrediction(prediction, origin.model_copy(update=told))], frame.picture, begin, frame.measured)
         kept.remove()
@@ -132,6 +135,7 @@ class Images:
             tiles=about.get("tiles", {}),
             postprocess=about["postprocess"],
             channel=self.channel,
+            depth=self.depth,
         )
 
 
@@ -177,7 +181,7 @@ def _with_loaded(images: Images) -> Images:
     asked = images.predictor
     if not _loaded or (_loaded[0].sha256, _loaded[0].about) != (asked.sha256, asked.about):
         _loaded[:] = [asked]
-    return Images(images.folder, _loaded[0], images.channel)
+    return replace(images, predictor=_loaded[0])
 
 
 def _chunks(files: Sequence[Path], workers: int) -> list[list[Path]]:

@@ -21,11 +21,12 @@ LOGGER = logging.getLogger(__name__)
 
 
 class ImageDone(NamedTuple):
-    """An image with results: its name in them, its page in a stack, and whether they were made before."""
+    """An image with results: its name in them, its page in a stack, whether they were made before, and its place, see `Frame`."""
 
     name: str
     page: int | None
     skipped: bool
+    place: str = ""
 
 
 @dataclass

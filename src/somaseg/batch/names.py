@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from somaseg.images.read import image_stem
+from somaseg.images.frame import frame_tail, image_stem
 
 LONGEST = 200  # bytes of a name; file systems take 255, and a result's file has something behind it
 
@@ -35,13 +35,15 @@ class Names:
                 for path, own in zip(several, resolved, strict=True):
                     self._told_apart[path] = "_".join([*own.parent.relative_to(root).parts, image_stem(path)])
 
-    def find(self, path: Path, page: int | None) -> str:
-        """What to call an image: stem and page, and a suffix where that name belongs to the image of another file, or is too long.
+    def find(self, path: Path, page: int | None, place: str = "") -> str:
+        """What to call an image, as `somaseg.images.frame.frame_name` does, by the file and the page or place in it.
+
+        Where that name belongs to the image of another file, or is too long, it gets a suffix.
 
         The suffix comes from the path alone, and a name goes to the file that had it in an earlier run, so names stay.
         """
         source = str(path.resolve())
-        tail = "" if page is None else f"_p{page:03d}"
+        tail = frame_tail(page, place)
         own, apart = image_stem(path), self._told_apart.get(path)
         stem = own if apart is None or self._owner(own + tail) == source else apart
         if len(os.fsencode(stem)) <= LONGEST:

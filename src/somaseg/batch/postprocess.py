@@ -56,18 +56,19 @@ def postprocess_folder(
 def _cells_of_file(path: Path, images: Sequence[ImagePredictions], results: ResultFolder) -> Iterator[ImageDone]:
     """Results of the images of a file, page by page."""
     has_image = is_still(path, images[0].origins[0].sha256)
-    frames = read_frames(path, images[0].origins[0].channel) if has_image else iter(())
+    first = images[0].origins[0]
+    frames = read_frames(path, first.channel, first.depth) if has_image else iter(())
     for members in images:
         begin = time.perf_counter()
-        page = members.origins[0].page
-        name = results.names.find(path, page)
+        page, place = members.origins[0].page, members.origins[0].place
+        name = results.names.find(path, page, place)
         results.names.take(name)
         done = results.is_done(name, members.origins, has_image)
         if not done:
             frame = _page(frames, page)
             image, channels = (None, None) if frame is None else (frame.picture, frame.measured)
             results.add(name, [load_prediction(file) for file in members.files], image, begin, channels)
-        yield ImageDone(name, page, done)
+        yield ImageDone(name, page, done, place)
 
 
 def _page(frames: Iterator[Frame], page: int | None) -> Frame | None:

@@ -71,6 +71,8 @@ class Origin(BaseModel):
         warnings: what the detector warned of.
         seconds: that the prediction took.
         channel: that was chosen, by name or number; None where none was.
+        depth: that was chosen: `all`, `max`, `mean` or a number.
+        place: of the frame in a file that says what its axes are, such as t003_z012; else empty.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -93,6 +95,8 @@ class Origin(BaseModel):
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
     channel: str | None = None
+    depth: str = "all"
+    place: str = ""
 
     @property
     def detect(self) -> dict[str, Any]:
@@ -103,7 +107,7 @@ class Origin(BaseModel):
         """All that a prediction depends on: equal keys, equal predictions."""
         network = {"weights": self.weights_sha256, "tta": self.tta, "detect": self.detect, "tiles": self.tiles}
         network["magnification"] = self.magnification
-        return {"image": self.sha256, "channel": self.channel, **network, "somaseg": self.somaseg}
+        return {"image": self.sha256, "channel": self.channel, "depth": self.depth, **network, "somaseg": self.somaseg}
 
 
 @dataclass(frozen=True, eq=False)

@@ -92,7 +92,8 @@ class ResultFolder:
         first = origins[0]
         seconds = round(time.perf_counter() - begin, 4)
         warnings = list(dict.fromkeys(warning for origin in origins for warning in origin.warnings))
-        result = ImageResult(cells, image, Path(first.file).name, first.page, first.pixel_size, measure(cells, channels))
+        about = (Path(first.file).name, first.page, first.pixel_size, measure(cells, channels))
+        result = ImageResult(cells, image, *about, place=first.place)
         if channels is None:
             warnings.append(f"no intensities: {_gone(first)}")
         lost, written = {}, {}
@@ -137,7 +138,7 @@ class ResultFolder:
         coco.merge_coco(noted(), gone_through.file_names(), classes).save(self.out / "instances.json")
         self._write_tables(tables, gone_through.failures)
         if kaggle is not None:
-            ids = [frame_name(path, done.page) for path, done in gone_through.images]
+            ids = [frame_name(path, done.page, done.place) for path, done in gone_through.images]
             cells_by_id = zip(ids, map(coco.cells_of, self._documents(names)), strict=True)
             write_whole(kaggle, submission_csv(cells_by_id))
         told = ("file", "zoom", "zoom_from", "seconds", "steps", "label_pixels_lost")

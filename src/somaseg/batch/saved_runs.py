@@ -132,7 +132,7 @@ def is_still(path: Path, sha256: str) -> bool:
 def _check_same_image(members: ImagePredictions) -> None:
     first = members.origins[0]
     for file, origin in zip(members.files, members.origins, strict=True):
-        if (origin.sha256, origin.page) != (first.sha256, first.page):
+        if (origin.sha256, origin.page, origin.depth) != (first.sha256, first.page, first.depth):
             raise InputError(
                 f"{file}: origin.sha256: was made from {origin.file}, {members.files[0]} from {first.file} of other content: "
                 "give images of their own names, and predict the same images with every model"

@@ -16,6 +16,7 @@ from somaseg.config import PostprocessSettings
 from somaseg.export.formats import DEFAULT
 from somaseg.files import only_run
 from somaseg.fusion.methods import single
+from somaseg.images.depths import ALL, check_depth
 from somaseg.images.find import Found
 from somaseg.instances import Predictor
 from somaseg.magnification.choose import check_magnification
@@ -31,6 +32,7 @@ def segment_folder(
     console: Console | None = None,
     channel: str | None = None,
     ray: str | None = None,
+    depth: str = ALL,
 ) -> RunSummary:
     """Segment images and write the results of each as soon as it is done.
 
@@ -50,19 +52,21 @@ def segment_folder(
         console: where to show a progress bar; None shows none.
         channel: name of the channel that shows the cells, or its number from 0; None takes images of one to four channels as they are.
         ray: "local" spreads files, and tiles of large files, over the processors of this machine, "auto" or an address over a Ray cluster.
+        depth: of each stack, see `somaseg.images.read.read_frames`.
 
     Raises:
         InputError: when there is no image, the settings name an unknown class, a given size does not go with the weights, or `kaggle`
             is given and two images have one name.
         OutputError: when results cannot be written, or another run writes into `out`.
     """
+    check_depth(depth)
     begin = time.perf_counter()
     method = single(settings, predictor.classes)
     found = images_outside(paths, out)
     if kaggle is not None:
         check_submission(kaggle, found.files)
     results = ResultFolder(out, method, formats)
-    images = Images(results, predictor, channel)
+    images = Images(results, predictor, channel, depth)
     check_magnification(*images.sizes)
     with only_run(out):
         results.prepare(found.files)
@@ -78,6 +82,7 @@ def predict_folder(
     console: Console | None = None,
     channel: str | None = None,
     ray: str | None = None,
+    depth: str = ALL,
 ) -> RunSummary:
     """Save the raw prediction of each image as soon as it is made, for `postprocess` and `fuse`.
 
@@ -91,15 +96,17 @@ def predict_folder(
         console: where to show a progress bar; None shows none.
         channel: name of the channel that shows the cells, or its number from 0; None takes images of one to four channels as they are.
         ray: "local" spreads files, and tiles of large files, over the processors of this machine, "auto" or an address over a Ray cluster.
+        depth: of each stack, see `somaseg.images.read.read_frames`.
 
     Raises:
         InputError: when there is no image, or a given size does not go with the weights.
         OutputError: when results cannot be written, or another run writes into `out`.
     """
+    check_depth(depth)
     begin = time.perf_counter()
     found = images_outside(paths, out)
     folder = PredictionFolder(out)
-    images = Images(folder, predictor, channel)
+    images = Images(folder, predictor, channel, depth)
     check_magnification(*images.sizes)
     with only_run(out):
         folder.names.tell_apart(found.files)

@@ -45,7 +45,7 @@ Precision = Annotated[
 
 Channel = Annotated[
     str | None,
-    typer.Option(metavar="NUMBER|NAME", help="Channel that shows the cells, from 0 or by name; without it, images have 1 to 4 channels."),
+    typer.Option(metavar="NUMBER|NAME|A+B", help="Channel that shows the cells, from 0 or by name; a + combines several."),
 ]
 
 
@@ -86,6 +86,10 @@ def magnified(pixel_size: float | None, cell_diameter: float | None, estimate: E
     return [f"magnification.{name}={value}" for name, value in given.items() if value is not None]
 
 
+Depth = Annotated[
+    str,
+    typer.Option("--z", metavar="all|max|mean|NUMBER", help="Depths of a stack: each an image, projected, or one by its number from 0."),
+]
 Submission = Annotated[Path | None, typer.Option(help="Also write a Kaggle submission (CSV) here.")]
 
 

@@ -11,6 +11,7 @@ from somaseg.cli.options import (
     Assignments,
     CellDiameter,
     Channel,
+    Depth,
     Export,
     Images,
     Magnification,
@@ -44,6 +45,7 @@ def segment(
     magnification: Magnification = None,
     runtime: Runtime = "auto",
     precision: Precision = "auto",
+    depth: Depth = "all",
     settings_file: SettingsFile = None,
     assignments: Assignments = None,
 ) -> None:
@@ -57,7 +59,7 @@ def segment(
     given = magnified(pixel_size, cell_diameter, magnification)
     settings = override(update(own, settings_file), [*(assignments or []), *given])
     segmenter.configure(settings)
-    finish(segment_folder(paths, out, segmenter, settings.postprocess, kaggle, formats(overlay, export), console, channel, ray))
+    finish(segment_folder(paths, out, segmenter, settings.postprocess, kaggle, formats(overlay, export), console, channel, ray, depth))
 
 
 @app.command()
@@ -72,6 +74,7 @@ def predict(
     magnification: Magnification = None,
     runtime: Runtime = "auto",
     precision: Precision = "auto",
+    depth: Depth = "all",
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as tta.flips=[none,horizontal], two views.")
     ] = None,
@@ -84,7 +87,7 @@ def predict(
     segmenter = DeferredSegmenter(weights, runtime, precision)
     given = magnified(pixel_size, cell_diameter, magnification)
     segmenter.configure(override(PredictSettings(detect=segmenter.model_settings.detect), [*(assignments or []), *given]))
-    finish(predict_folder(paths, out, segmenter, console, channel, ray))
+    finish(predict_folder(paths, out, segmenter, console, channel, ray, depth))
 
 
 @app.command()

@@ -57,7 +57,7 @@ def _centroid(crop: mk.Mask, box: NDArray[np.int32]) -> list[float]:
 def coco_file(result: ImageResult) -> Exported:
     """The COCO JSON of a result; `info` tells how it was made, `measurements` has a list a column, in the order of the annotations."""
     cells = result.cells
-    document = {"info": result.info, **coco_document(cells[:0], result.file_name, result.page, result.pixel_size)}
+    document = {"info": result.info, **coco_document(cells[:0], result.file_name, result.page, result.pixel_size, result.place)}
     if result.measurements is not None:
         document["measurements"] = result.measurements.as_json()
     if len(cells) > AT_ONCE:
@@ -80,9 +80,12 @@ def _write(file: BinaryIO, document: Mapping[str, Any], cells: Iterable[bytes]) 
     return 0
 
 
-def coco_document(cells: Instances, file_name: str, page: int | None = None, pixel_size: float | None = None) -> dict[str, Any]:
-    """COCO of one image: images, annotations, categories; page of a stack and pixel size (µm) stand where they are known."""
+def coco_document(
+    cells: Instances, file_name: str, page: int | None = None, pixel_size: float | None = None, place: str = ""
+) -> dict[str, Any]:
+    """COCO of one image: images, annotations, categories; page and place in a stack and pixel size (µm) stand where they are known."""
     image = {"id": 1, "file_name": file_name, "height": cells.size[0], "width": cells.size[1], "page": page, "pixel_size": pixel_size}
+    image["place"] = place or None
     return {
         "images": [{key: value for key, value in image.items() if value is not None}],
         "annotations": list(annotations(cells)),

@@ -24,6 +24,7 @@ class ImageResult:
         page: number of the page in a stack; None where the file holds one image.
         pixel_size: edge of a pixel in µm; None where it is not known.
         measurements: of the cells; None where nobody measured them.
+        place: of the image in a file with several axes, such as t003_z012; empty where there is none.
         info: how the result was made, as JSON takes it.
     """
 
@@ -34,6 +35,7 @@ class ImageResult:
     pixel_size: float | None = None
     measurements: Measurements | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
+    place: str = ""
 
 
 class Exported(NamedTuple):

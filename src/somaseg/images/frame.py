@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from somaseg.errors import InputError
+from somaseg.images.levels import mean_of
 from somaseg.images.regions.lazy import Box, LazyImage, each_pixel
 from somaseg.instances import Pixels
 
@@ -31,6 +32,20 @@ class Channels(NamedTuple):
     names: tuple[str, ...]
 
 
+class Step(NamedTuple):
+    """Where a frame is along an axis that has several steps.
+
+    Attributes:
+        axis: s for images of a file, t for time, z for depth; empty where the file does not say what it counts.
+        number: from 0.
+        steps: of the axis.
+    """
+
+    axis: str
+    number: int
+    steps: int
+
+
 @dataclass(frozen=True, eq=False)
 class Frame:
     """One two-dimensional image of a file.
@@ -44,6 +59,7 @@ class Frame:
         alpha: how the last channel says where there is no picture; None where it does not.
         channels: names of the channels where the file has them, else empty.
         warnings: what to know of the file before its frame is trusted.
+        steps: where the frame is along time, depth and other axes with several steps, outermost first; empty of a frame alone.
         whole: the frame with all its channels, where one of them was chosen.
     """
 
@@ -55,12 +71,19 @@ class Frame:
     alpha: Alpha | None = None
     channels: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
     whole: "Frame | None" = None
 
     @property
     def name(self) -> str:
-        """The file's stem, with `_p003` behind it for page 3 of a stack."""
-        return frame_name(self.path, self.page)
+        """The file's stem, and behind it what tells the frame from others of the file, see `frame_name`."""
+        return frame_name(self.path, self.page, self.place)
+
+    @property
+    def place(self) -> str:
+        """Where the frame is in its file, such as t003_z012; empty where the file does not say what its axes are."""
+        named = self.page is not None and all(step.axis for step in self.steps)
+        return "_".join(f"{step.axis}{step.number:03d}" for step in sorted(self.steps)) if named else ""  # s, t, z
 
     @property
     def picture(self) -> Pixels:
@@ -92,26 +115,42 @@ class Frame:
     def choose(self, channel: str | None) -> "Frame":
         """The frame with only the channel of this name, or of this number from 0; None leaves one to four channels as they are.
 
+        Several names or numbers with + between them give the mean of these channels, each stretched so that its percentiles .3
+        and 99.7 become 0 and 255. Of more than four channels the first counts where none is chosen.
+
         Raises:
-            InputError: naming the file, its channels and the option, where there is no such channel, or several and none is chosen.
+            InputError: naming the file, its channels and the option, where there is no such channel.
         """
         count = 1 if self.array.ndim == 2 else self.array.shape[2]
         if channel is not None:
             number = self._number(channel, count)
+            if number is None:
+                return self._combined([self._known(part, count) for part in channel.split("+")])
             array = self.array if self.array.ndim == 2 else _channel(self.array, number)
             return replace(self, array=array, meaning="grey", alpha=None, channels=self.channels[number : number + 1], whole=self)
         if self.meaning != "channels" or count == 1:
             return self
-        if count > MAX_CHANNELS:
-            raise InputError(
-                f"{self.path}: has {self._described(count)}, expected 1 to {MAX_CHANNELS}: say which one shows the cells, by number or "
-                "name, with --channel of `segment` and `predict`, or save it as an image of its own"
-            )
         shown = "they are shown as red, green and blue" if count == 3 else "the first is shown"
         warning = f"has {self._described(count)}, {shown}: choose the one that shows the cells with --channel"
-        return replace(self, warnings=(*self.warnings, warning))
+        told = replace(self, warnings=(*self.warnings, warning))
+        if count > MAX_CHANNELS:
+            return replace(told, array=_channel(self.array, 0), meaning="grey", channels=self.channels[:1], whole=self)
+        return told
 
-    def _number(self, channel: str, count: int) -> int:
+    def _combined(self, numbers: Sequence[int]) -> "Frame":
+        """The mean of channels, each stretched."""
+        channels = [_channel(self.array, number) if self.array.ndim == 3 else self.array for number in numbers]
+        name = "+".join(self.channels[number] for number in numbers) if self.channels else ""
+        return replace(self, array=mean_of(channels), meaning="grey", alpha=None, channels=(name,) if name else (), whole=self)
+
+    def _known(self, channel: str, count: int) -> int:
+        number = self._number(channel.strip(), count)
+        if number is None:
+            raise InputError(f"{self.path}: has no channel {channel!r} (--channel), it has {self._described(count)}: numbers count from 0")
+        return number
+
+    def _number(self, channel: str, count: int) -> int | None:
+        """The number of a channel; None where there is no such channel, and it may be several of them."""
         names = self.channels or (COLOURS[:count] if self.meaning == "colour" else ())
         for spelt in (names, [name.casefold() for name in names]):
             wanted = channel if spelt is names else channel.casefold()
@@ -119,7 +158,7 @@ class Frame:
                 return list(spelt).index(wanted)
         if channel.isdecimal() and int(channel) < count:
             return int(channel)
-        raise InputError(f"{self.path}: has no channel {channel!r} (--channel), it has {self._described(count)}: numbers count from 0")
+        return None
 
     def _described(self, count: int) -> str:
         names = f" ({', '.join(self.channels)})" if self.channels else ""
@@ -154,10 +193,14 @@ def _directions(orientation: int) -> tuple[int, int]:
     return {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}.get(orientation, (1, 1))
 
 
-def frame_name(path: Path, page: int | None) -> str:
-    """Name of a frame: the stem, or stem and page number."""
-    stem = image_stem(path)
-    return stem if page is None else f"{stem}_p{page:03d}"
+def frame_name(path: Path, page: int | None, place: str = "") -> str:
+    """Name of a frame: the stem, and behind it the place in the file, as in `_t003_z012`, or else the number of the page, as in `_p003`."""
+    return image_stem(path) + frame_tail(page, place)
+
+
+def frame_tail(page: int | None, place: str = "") -> str:
+    """What stands behind the stem in the name of a frame."""
+    return "" if page is None else f"_{place}" if place else f"_p{page:03d}"
 
 
 def image_stem(path: str | Path) -> str:

@@ -1,5 +1,6 @@
 """What the grey values of a network's input depend on, of an image as a whole: `Levels`, so that its regions may share them."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from somaseg.errors import InputError
+from somaseg.images.regions.lazy import LazyImage
 from somaseg.instances import Pixels
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
@@ -92,6 +94,25 @@ def levels_of(image: Pixels) -> Levels:
     low, scale = stretch(filled)
     told = doubts_of(grey, filled, "" if seen.shape == image.shape else "about ")
     return Levels(offset_of(seen), grey.rest, filled.fill, filled.rest, mean, deviation, low, scale, told)
+
+
+def mean_of(channels: Sequence[Pixels]) -> Pixels:
+    """The mean of images (H, W) of one size, float32, each stretched so that the percentiles `STRETCH` of it become 0 and 255."""
+    levels = [levels_of(channel) for channel in channels]
+
+    def mean(regions: Iterable[NDArray[Any]]) -> NDArray[Any]:
+        total: Any = np.float32(0)
+        for region, of_channel in zip(regions, levels, strict=True):
+            grey, _ = plain_grey(region, of_channel.offset)
+            total = total + (grey - np.float32(of_channel.low)) * np.float32(of_channel.scale)
+        return np.asarray(total / np.float32(len(levels)))
+
+    lazy = [channel for channel in channels if isinstance(channel, LazyImage)]
+    if len(lazy) < len(channels):
+        return mean(map(np.asarray, channels))
+    return LazyImage(
+        lazy[0].shape, np.float32, lambda box: mean(one[box[1] : box[3], box[0] : box[2]] for one in lazy), check=lazy[0].check
+    )
 
 
 def spread(image: Pixels) -> NDArray[Any]:

@@ -19,6 +19,7 @@ from somaseg.files import file_sha256
 from somaseg.images.decoders.kinds import MICROSCOPES, RASTERS, READ, kind_of
 from somaseg.images.decoders.raster import raster_frames
 from somaseg.images.decoders.tiff import tiff_frames
+from somaseg.images.depths import ALL, at_depth
 from somaseg.images.find import IMAGE_SUFFIXES, TIFF_SUFFIXES, find_images
 from somaseg.images.frame import Frame, frame_name, image_stem
 from somaseg.images.microscopes import MICROSCOPE_SUFFIXES, microscope_frames
@@ -55,7 +56,7 @@ DECODE_ERRORS = (
 )
 
 
-def read_frames(path: str | Path, channel: str | None = None) -> Iterator[Frame]:
+def read_frames(path: str | Path, channel: str | None = None, depth: str = ALL) -> Iterator[Frame]:
     """Frames of an image file, read one by one, so that a long stack never fills the memory.
 
     A PNG, JPEG, BMP, WebP or JPEG 2000 is one frame, an animation one frame a picture. In a TIFF each step along an axis other than
@@ -66,14 +67,16 @@ def read_frames(path: str | Path, channel: str | None = None) -> Iterator[Frame]
 
     Args:
         path: the file.
-        channel: name of the channel that is wanted, or its number from 0; else all of them come, of at most four.
+        channel: name of the channel that is wanted, or its number from 0, or several with + between them, see `Frame.choose`; else all
+            of them come, of at most four, and of more the first.
+        depth: of each stack: `all` depths as frames of their own, the one of a number from 0, or the projection `max` or `mean`.
 
     Raises:
-        InputError: naming the file, when it is missing, empty, cut off, too large or of no known format; when it has more than four
-            channels and none is chosen, or has not the one that is.
+        InputError: naming the file, when it is missing, empty, cut off, too large or of no known format; when it has not the channel or
+            the depth that is chosen.
         MissingExtraError: when it is a microscope file and the extra `bioio` is not installed.
     """
-    for frame in _decoded(Path(path), stored=False):
+    for frame in at_depth(_decoded(Path(path), stored=False), depth):
         yield frame.choose(channel)
 
 
@@ -123,6 +126,8 @@ def _decoded(path: Path, stored: bool) -> Iterator[Frame]:
                 for frame in zarr_frames(path):
                     yield _guarded(frame, "OME-Zarr")
             return
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder and no OME-Zarr image (none is told of in .zattrs or zarr.json): give image files")
         if not path.is_file():
             raise InputError(f"{path}: no such image file: check the path")
         if path.stat().st_size == 0:

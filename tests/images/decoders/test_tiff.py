@@ -12,6 +12,8 @@ from images import COLOUR, GREY, ome_xml, packed, tiff
 from somaseg.errors import InputError
 from somaseg.images.frame import Frame
 from somaseg.images.read import read_frames, read_image, read_planes
+from somaseg.images.regions import lazy
+from somaseg.images.regions.lazy import LazyImage
 
 STACK = np.stack([GREY, GREY[::-1], 255 - GREY])
 RGBA = np.dstack([COLOUR, GREY])
@@ -218,20 +220,40 @@ def test_imagej_hyperstacks(tmp_path: Path, axes: str) -> None:
         same(frame.array, plane)
 
 
-def test_more_than_four_channels_need_a_choice(tmp_path: Path) -> None:
+def test_of_more_than_four_channels_the_first_is_shown_where_none_is_chosen(tmp_path: Path) -> None:
     array = np.stack([GREY // (n + 1) for n in range(5)])
     data = tiff(array, ome=True, metadata={"axes": "CYX", "Channel": {"Name": ["DAPI", "GFP", "RFP", "Cy5", "Phase"]}})
-    with pytest.raises(InputError, match=r"x\.dat: has 5 channels \(DAPI, GFP, RFP, Cy5, Phase\), expected 1 to 4: .*--channel"):
-        frames(tmp_path, data)
+    (frame,) = frames(tmp_path, data)
+    same(frame.array, array[0])
+    assert frame.channels == ("DAPI",)
+    assert frame.warnings[0].startswith("has 5 channels (DAPI, GFP, RFP, Cy5, Phase), the first is shown: choose the one")
     for choice in ("4", "Phase", "phase"):
         (frame,) = frames(tmp_path, data, channel=choice)
         same(frame.array, array[4])
         assert frame.channels == ("Phase",)
-    for wrong in ("5", "-1", "Brightfield"):
-        with pytest.raises(InputError, match=f"has no channel '{wrong}'"):
+    for wrong in ("5", "-1", "Brightfield", "DAPI+"):
+        with pytest.raises(InputError, match=f"has no channel '{wrong.removeprefix('DAPI+')}'"):
             frames(tmp_path, data, channel=wrong)
     (stored,) = read_planes(tmp_path / "x.dat")
     same(stored, np.moveaxis(array, 0, -1))
+
+
+@pytest.mark.parametrize("choice", ["1+4", "GFP + phase", "Phase+GFP"])
+def test_channels_are_combined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, choice: str) -> None:
+    array = np.stack([GREY.astype(np.uint16), GREY.astype(np.uint16) * 200, *[GREY.astype(np.uint16)] * 2, GREY[::-1].astype(np.uint16)])
+    data = tiff(array, ome=True, metadata={"axes": "CYX", "Channel": {"Name": ["DAPI", "GFP", "RFP", "Cy5", "Phase"]}})
+    (frame,) = frames(tmp_path, data, channel=choice)
+    parts = []
+    for channel in (array[1], array[4]):
+        low, high = np.percentile(channel, (0.3, 99.7))
+        parts.append((channel - low) * 255 / (high - low))
+    np.testing.assert_allclose(np.asarray(frame.array), np.mean(parts, axis=0), rtol=1e-4, atol=1e-3)
+    assert frame.array.dtype == np.float32
+    assert sorted(frame.channels[0].split("+")) == ["GFP", "Phase"]
+    monkeypatch.setattr(lazy, "WHOLE_BYTES", 0)
+    (by_region,) = frames(tmp_path, data, channel=choice)
+    assert isinstance(by_region.array, LazyImage)
+    np.testing.assert_array_equal(by_region.array[3:11, 5:20], np.asarray(frame.array)[3:11, 5:20])
 
 
 @pytest.mark.parametrize(("count", "shown"), [(2, "the first is shown"), (3, "red, green and blue"), (4, "the first is shown")])
@@ -251,8 +273,9 @@ def test_channels_behind_height_and_width(tmp_path: Path) -> None:
     array = np.random.default_rng(6).integers(0, 256, (40, 56, 6), np.uint8)
     path = tmp_path / "x.tif"
     tifffile.imwrite(path, array, photometric="minisblack")
-    with pytest.raises(InputError, match="has 6 channels"):
-        list(read_frames(path))
+    (frame,) = read_frames(path)
+    same(frame.array, array[..., 0])
+    assert frame.warnings[0].startswith("has 6 channels, the first is shown")
     (frame,) = read_frames(path, channel="5")
     same(frame.array, array[..., 5])
 

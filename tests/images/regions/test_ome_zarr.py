@@ -152,3 +152,12 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     path = image(8)
     changed(path / "0/.zarray", chunks=[8])
     assert "expected real numbers in chunks" in told(path)
+    path = image(9)
+    changed(path / ".zattrs", multiscales=[{"axes": ["y", "x"], "datasets": [{"path": "../8.zarr/0"}]}])
+    assert "expected that of a folder below the image" in told(path)
+    path = image(10)
+    (path / ".zattrs").write_text("{{")
+    assert "is no JSON" in told(path)
+    assert find_images([path]) == [path]
+    with pytest.raises(InputError, match="is a folder and no OME-Zarr image"):
+        list(read_frames(tmp_path))

@@ -28,13 +28,14 @@ from somaseg.images.decoders.stacks import (
 from somaseg.images.decoders.tiff_pages import Samples, as_shown, count_pages
 from somaseg.images.decoders.tiff_regions import by_regions
 from somaseg.images.decoders.units import in_microns, square
-from somaseg.images.frame import Frame, several
+from somaseg.images.frame import Frame, Step, several
 from somaseg.images.limits import check_planes, check_size
 from somaseg.images.regions import lazy
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it logs of a file is told as a warning or an error of that file
 LARGEST_EDGE = 10.0  # µm; resolutions that make pixels larger are settings of screens and printers
 CM, INCH = 3, 2  # of ResolutionUnit
+NAMED = {"T": "t", "Z": "z"}  # axes whose steps have names
 
 
 def tiff_frames(path: Path, stored: bool = False) -> Iterator[Frame]:
@@ -99,14 +100,15 @@ def _frames_of(path: Path, stack: Stack, stored: bool) -> Iterator[Frame]:
         return as_shown(path, array, stack.page, has["C"], has["S"], stored)
 
     for page, place in enumerate(np.ndindex(*steps)):
+        at = tuple(Step(NAMED.get(axis, ""), i, n) for axis, i, n in zip(lead, place, steps, strict=True) if n > 1)
         index = tuple(slice(None) if axis in INNER else i for i, axis in zip(place, lead, strict=True))
         wanted = numbers[index]
         if by_region:
-            yield by_regions(path, page, stack, wanted, shown_of)
+            yield replace(by_regions(path, page, stack, wanted, shown_of), steps=at)
             continue
         shown = shown_of(wanted, [stack.plane(int(n)) for n in np.ravel(wanted)])
         count = 1 if shown.array.ndim == 2 else shown.array.shape[2]
-        yield Frame(path, page, shown.array, None, shown.meaning, shown.alpha, stack.names(count), shown.warnings)
+        yield Frame(path, page, shown.array, None, shown.meaning, shown.alpha, stack.names(count), shown.warnings, at)
 
 
 def _numbered(frames: Iterator[tuple[bool, Frame]]) -> Iterator[Frame]:
@@ -131,7 +133,9 @@ def _plain_frames(path: Path, tif: tifffile.TiffFile, pages: int, stored: bool) 
     if not stacks:
         raise InputError(f"{path}: the TIFF holds no image: check the file")
     alone = len(stacks) == 1 and stacks[0].frames == 1
-    yield from _numbered((alone, frame) for stack in stacks for frame in _frames_of(path, stack, stored))
+    of_stack = [Step("", n, len(stacks)) for n in range(len(stacks))] if len(stacks) > 1 else []
+    frames = ((n, frame) for n, stack in enumerate(stacks) for frame in _frames_of(path, stack, stored))
+    yield from _numbered((alone, replace(frame, steps=(*of_stack[n : n + 1], *frame.steps))) for n, frame in frames)
     if tif.is_imagej and first.samplesperpixel == 1 and (held := sum(stack.planes for stack in stacks)) < promised:
         raise InputError(f"{path}: promises {promised} planes, holds {held}: it is cut off, or its description is that of another file")
 
@@ -169,7 +173,9 @@ def _ome_frames(path: Path, tif: tifffile.TiffFile, images: list[OmeImage], open
         )
     single = sum(len(whole) for whole, _ in wholes) == 1 and not missing
     number = 0
-    for image, (whole, lost) in zip(images, wholes, strict=True):
+    for scene, (image, (whole, lost)) in enumerate(zip(images, wholes, strict=True)):
+        of_scene = [Step("s", scene, len(images))] if len(images) > 1 else []
+        axes_of_image = list(zip(image.axes, image.shape, strict=True))
         size, odd = square(image.width, image.height)
         told = (*warnings, *odd, *((f"{lost} of {image.planes} planes are in no file that is there",) if lost and not missing else ()))
         for places in whole:
@@ -183,7 +189,9 @@ def _ome_frames(path: Path, tif: tifffile.TiffFile, images: list[OmeImage], open
                 regions_of(path, page.keyframe, found.__getitem__),
             )
             for frame in _frames_of(path, stack, stored):
-                yield replace(frame, page=None if single else number, pixel_size=size, warnings=told + frame.warnings)
+                at = [Step(NAMED[a], i, n) for (a, n), i in zip(axes_of_image, places[0], strict=True) if a in NAMED and n > 1]
+                steps = (*of_scene, *at)
+                yield replace(frame, page=None if single else number, pixel_size=size, warnings=told + frame.warnings, steps=steps)
                 number += 1
 
 

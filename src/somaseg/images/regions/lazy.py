@@ -37,7 +37,7 @@ class LazyImage:
     ) -> None:
         self.shape: tuple[int, ...] = tuple(int(n) for n in shape)
         self.dtype: np.dtype[Any] = np.dtype(dtype)
-        self._read, self._guard, self._check = read, guard, check
+        self._read, self._guard, self.check = read, guard, check
         self._split: Callable[[int], LazyImage] | None = None
 
     @property
@@ -72,14 +72,14 @@ class LazyImage:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
             raise ValueError("an image that is read by region is no array in memory")
-        self._check()
+        self.check()
         return np.asarray(self[:, :], dtype)
 
     def map(self, function: Callable[[NDArray[Any]], NDArray[Any]]) -> "LazyImage":
         """The image that a function makes of each pixel by itself, from regions (h, w) or (h, w, C)."""
         probe = function(np.zeros((1, 1, *self.shape[2:]), self.dtype))
         shape = (*self.shape[:2], *probe.shape[2:])
-        return LazyImage(shape, probe.dtype, lambda box: function(self._read(box)), self._guard, self._check)
+        return LazyImage(shape, probe.dtype, lambda box: function(self._read(box)), self._guard, self.check)
 
     def channel(self, number: int) -> "LazyImage":
         """One channel of it, (H, W)."""
@@ -93,7 +93,7 @@ class LazyImage:
 
     def guarded(self, guard: Callable[[], AbstractContextManager[Any]]) -> "LazyImage":
         """The same with another guard."""
-        same = LazyImage(self.shape, self.dtype, self._read, guard, self._check)
+        same = LazyImage(self.shape, self.dtype, self._read, guard, self.check)
         same._split = self._split
         return same
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from somaseg.errors import InputError
 from somaseg.images.decoders.units import in_microns, square
-from somaseg.images.frame import Frame, Meaning
+from somaseg.images.frame import Frame, Meaning, Step
 from somaseg.images.limits import check_planes, check_size
 from somaseg.images.regions import lazy
 from somaseg.images.regions.lazy import Box, LazyImage
@@ -23,7 +23,10 @@ OLD_AXES = "tczyx"  # of versions 0.1 and 0.2, which do not name them
 
 
 def zarr_node(folder: Path) -> Node | None:
-    """What a folder is of a Zarr store: an image, a group of others, or an array; None where it is no part of one."""
+    """What a folder is of a Zarr store: an image, a group of others, or an array; None where it is no part of one.
+
+    One whose description is damaged counts as an image, so that reading it tells what is wrong.
+    """
     try:
         newer = read_json(folder / "zarr.json")
         if newer is None and not (folder / ".zgroup").is_file():
@@ -31,8 +34,10 @@ def zarr_node(folder: Path) -> Node | None:
         if newer is not None and newer.get("node_type") == "array":
             return "array"
         return "image" if _about(folder).get("multiscales") else "group"
-    except (InputError, OSError):
-        return "group"
+    except InputError:
+        return "image"
+    except OSError:
+        return None
 
 
 def zarr_frames(folder: Path) -> Iterator[Frame]:
@@ -41,10 +46,8 @@ def zarr_frames(folder: Path) -> Iterator[Frame]:
     Raises:
         InputError: naming the file and the field, when it cannot be read.
     """
-    about = _about(folder)
+    about, scales, level = _largest(folder)
     try:
-        scales = about["multiscales"][0]
-        level = scales["datasets"][0]
         array = ZarrArray(folder / str(level["path"]))
         axes = _axes(scales, len(array.shape))
         size, warnings = square(*_edges(scales, level, axes))
@@ -67,7 +70,8 @@ def zarr_frames(folder: Path) -> Iterator[Frame]:
         steps = dict(zip(outer, place, strict=True))
         image = _image(folder, array, axes, sizes, steps)
         whole: Any = image if by_region else np.asarray(image)
-        yield Frame(folder, page if math.prod(outer.values()) > 1 else None, whole, size, meaning, None, names, warnings)
+        at = tuple(Step(axis if axis in "tz" else "", steps[axis], n) for axis, n in outer.items() if n > 1)
+        yield Frame(folder, page if at else None, whole, size, meaning, None, names, warnings, at)
 
 
 def zarr_sha256(folder: Path) -> str:
@@ -77,7 +81,7 @@ def zarr_sha256(folder: Path) -> str:
         InputError: when it cannot be read.
     """
     digest = hashlib.sha256()
-    level = folder / str(_about(folder)["multiscales"][0]["datasets"][0]["path"])
+    level = folder / str(_largest(folder)[2]["path"])
     files = [file for name in (".zattrs", "zarr.json") if (file := folder / name).is_file()]
     for parent, folders, names in os.walk(level):
         folders.sort()
@@ -100,6 +104,19 @@ def _about(folder: Path) -> dict[str, Any]:
     attributes = newer.get("attributes") or {}
     about = attributes.get("ome", attributes) if isinstance(attributes, dict) else {}
     return about if isinstance(about, dict) else {}
+
+
+def _largest(folder: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """What a group tells of its images, of the first of them, and of the largest level of that."""
+    about = _about(folder)
+    try:
+        scales = about["multiscales"][0]
+        level = scales["datasets"][0]
+        if not isinstance(level["path"], str) or ".." in Path(level["path"]).parts or Path(level["path"]).is_absolute():
+            raise ValueError(f"path: found {level['path']!r}, expected that of a folder below the image")
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+        raise InputError(f"{folder}: multiscales: {type(error).__name__}: {error}: the description of the image is damaged") from error
+    return about, scales, level
 
 
 def _axes(scales: dict[str, Any], count: int) -> str:
