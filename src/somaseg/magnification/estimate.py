@@ -60,6 +60,11 @@ class Look:
         return self.cells >= FEW and SMALL <= self.ratio <= LARGE and self.one_class >= CLASS
 
     @property
+    def is_near(self) -> bool:
+        """Whether there is no need to look at another size."""
+        return self.fits and SMALLISH <= self.ratio <= LARGISH
+
+    @property
     def off(self) -> float:
         """How far the seen diameter is from the known one, on a log scale."""
         return abs(float(np.log(self.ratio))) if self.ratio else np.inf
@@ -122,7 +127,7 @@ def estimate(predictor: Predictor, image: NDArray[np.generic], known: Mapping[st
     """
     looks = _Looks(predictor, image, known)
     first = looks.at(1.0)
-    if first.fits and first.ratio >= SMALLISH:
+    if first.is_near:
         return looks.estimate(1.0, True)
     wanted = _next(first)
     while wanted is not None and wanted not in looks.taken and len(looks.taken) < LOOKS:
@@ -165,7 +170,7 @@ def look(prediction: Prediction, known: Mapping[str, float]) -> Look:
 
 def _next(found: Look) -> float | None:
     """The zoom of the ladder at which cells should be as large as known ones, after a look; None where it fits or nothing is to be seen."""
-    if not found.cells or (found.fits and SMALLISH <= found.ratio <= LARGISH):
+    if not found.cells or found.is_near:
         return None
     factor = 1 / 3 if found.share < SHARE or found.cells < FEW else found.ratio**-STEP
     beyond = [zoom for zoom in LADDER if (zoom - found.zoom) * (factor - 1) > 0]
