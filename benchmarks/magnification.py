@@ -111,7 +111,7 @@ def estimates(segmenter: Segmenter, samples: list[Sample]) -> None:
         stay[sample.type_name].append(found.zoom == 1)
         sure[sample.type_name].append(found.sure)
         looks.append(len(found.looks))
-        if found.zoom != 1 or not found.sure:
+        if len(found.looks) > 1:
             seen = ", ".join(
                 f"{one.zoom:.2g}: {one.cells} cells {one.ratio:.2f} {one.share:.2f} {one.one_class:.2f}" for one in found.looks
             )

@@ -23,7 +23,7 @@ FEW = 5  # likely cells without which nothing can be said
 # Seen over known diameter of right images is .83 to 1.18, of shrunk ones (x1/2) .48 to .76, of enlarged ones (x1.4) 1.1 and more.
 SMALL, LARGE = 0.78, 1.35  # outside of these the size is wrong
 SMALLISH, LARGISH = 0.88, 1.2  # outside of these the next size is looked at too
-CLEARLY = 0.08  # by how much another size must come nearer to the known diameter, on a log scale, than the image as it is
+CLEARLY = 0.04  # by how much another size must come nearer to the known diameter, on a log scale, than the image as it is
 SHARE = 0.38  # of the sum of scores that likely cells have; less where the image is shown too large
 CLASS = 0.8  # of the sum of scores that one class has, where its known diameter can be trusted
 STEP = 1.2  # power of the seen diameter that the zoom follows: detectors find boxes of a size that they know
