@@ -1,6 +1,6 @@
 """Fields at other magnifications: whether they give the cells of the original, with a size given and with the estimate.
 
-    python benchmarks/magnification.py --data ANNOTATIONS [--weights default] [--images 3] [--fold 0] [--as-it-is]
+    python benchmarks/magnification.py --data ANNOTATIONS [--weights default] [--images 3] [--fold 0] [--as-it-is] [--only-estimated]
     python benchmarks/magnification.py --data ANNOTATIONS --estimates [--images 1000]
     python benchmarks/magnification.py --data LIVECELL --against truth
 
@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=3, help="of each cell type")
     parser.add_argument("--fold", type=int, default=0, help="the fold that was held out; -1 takes all images")
     parser.add_argument("--as-it-is", action="store_true")
+    parser.add_argument("--only-estimated", action="store_true")
     parser.add_argument("--estimates", action="store_true")
     parser.add_argument("--against", choices=["original", "truth"], default="original")
     given = parser.parse_args()
@@ -58,7 +59,7 @@ def main() -> None:
     elif given.against == "truth":
         against_truth(segmenter, read_annotations(given.data)[: given.images * 10])
     else:
-        against_original(segmenter, chosen(given.data, given.images, given.fold), given.as_it_is)
+        against_original(segmenter, chosen(given.data, given.images, given.fold), given.as_it_is, given.only_estimated)
 
 
 def chosen(data: Path, count: int, fold: int) -> list[Sample]:
@@ -72,10 +73,9 @@ def chosen(data: Path, count: int, fold: int) -> list[Sample]:
     return [sample for own in by_type.values() for sample in own[:count]]
 
 
-def against_original(segmenter: Segmenter, samples: list[Sample], as_it_is: bool) -> None:
+def against_original(segmenter: Segmenter, samples: list[Sample], as_it_is: bool, only_estimated: bool) -> None:
     known = segmenter.model_settings.trained_at.cell_diameter
     scores: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    zooms: dict[tuple[str, str], list[str]] = defaultdict(list)
     for sample in samples:
         image, name = read_image(sample.image).array, sample.type_name
         original = segmenter.segment(image)
@@ -88,18 +88,18 @@ def against_original(segmenter: Segmenter, samples: list[Sample], as_it_is: bool
             } | ({"as it is": OFF} if as_it_is else {})
             seen = resized(image, factor)
             for how, settings in asked.items():
+                if only_estimated and how != "estimated":
+                    continue
                 cells, zoom = segmented(segmenter, seen, settings)
                 scores[size, how, name].append(f1(brought_back(cells, image.shape[:2]), original))
                 if how == "estimated":
-                    zooms[size, name].append(f"{zoom:.2g}")
+                    print(f"{sample.name} {name} {size}: estimated zoom {zoom:.2g}, F1 {scores[size, how, name][-1]:.3f}", flush=True)
     types = list(dict.fromkeys(sample.type_name for sample in samples))
     table = Table("", "", *types, "all", title=f"{segmenter.name}: F1 against the original, {len(samples)} images")
     for size, how in dict.fromkeys((size, how) for size, how, _ in scores):
         own = [scores[size, how, name] for name in types]
         table.add_row(size, how, *(f"{np.mean(values):.3f}" for values in own), f"{np.mean(np.concatenate(own)):.3f}")
     Console(width=120).print(table)
-    for (size, name), found in zooms.items():
-        print(f"{size} {name}: estimated zooms {', '.join(found)}")
 
 
 def estimates(segmenter: Segmenter, samples: list[Sample]) -> None:
@@ -111,7 +111,7 @@ def estimates(segmenter: Segmenter, samples: list[Sample]) -> None:
         stay[sample.type_name].append(found.zoom == 1)
         sure[sample.type_name].append(found.sure)
         looks.append(len(found.looks))
-        if found.zoom != 1 or not found.sure:
+        if len(found.looks) > 1:
             seen = ", ".join(
                 f"{one.zoom:.2g}: {one.cells} cells {one.ratio:.2f} {one.share:.2f} {one.one_class:.2f}" for one in found.looks
             )

@@ -54,7 +54,7 @@ def test_the_pixel_size_of_a_file_is_used_and_told(image, out):
     summary = segment(image, out, predictor)
     assert predictor.zooms == [0.5]
     assert told(out) == (0.5, "file's pixel size")
-    assert "magnification: 1 image shown at 0.5 of its size (file's pixel size)" in summary.text()
+    assert "magnification: 1 image shown x0.5 (file's pixel size)" in summary.text()
     info = json.loads((out / "coco" / "one.json").read_text())["info"]
     assert (info["zoom"], info["zoom_from"]) == (0.5, "file's pixel size")
 

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 from somaseg.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from somaseg.checkpoints.header import CheckpointHeader
 from somaseg.checkpoints.names import SHIPPED, known_hash, shipped_names, weights_files
-from somaseg.checkpoints.report import facts, in_words, info, input_in_words, verify
+from somaseg.checkpoints.report import facts, in_words, info, input_in_words, size_in_words, verify
 from somaseg.cli.main import app
-from somaseg.config import X152, Config
+from somaseg.config import X152, Config, TrainedSize
 from somaseg.errors import InputError
 from somaseg.files import file_sha256
 from somaseg.models.cascade import CascadeMaskRCNN
@@ -150,3 +150,9 @@ def test_convert_tells_what_became_of_the_tensors(tmp_path):
         assert f"wrote {path}" in ran.stdout
         assert path.is_file()
     assert load_checkpoint(out).config.model.classes == ("long", "flat")
+
+
+def test_what_weights_know_of_sizes_is_told() -> None:
+    assert size_in_words(TrainedSize()) == "median diameter of cells: not known; edge of a pixel: not known"
+    known = TrainedSize(pixel_size=0.65, cell_diameter={"round": 16.2, "long": 30})
+    assert size_in_words(known) == "median diameter of cells: round 16.2 px, long 30 px; edge of a pixel: 0.65 µm"

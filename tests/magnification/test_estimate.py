@@ -14,13 +14,20 @@ def test_diameters_are_those_of_circles():
 
 
 @pytest.mark.parametrize("label", [0, 1])
-@pytest.mark.parametrize("off", [0.9, 1.0, 1.18, 1.3])
+@pytest.mark.parametrize("off", [0.9, 1.0, 1.18])
 def test_an_image_of_cells_of_a_known_size_stays_after_one_look(label, off):
     culture = Culture(KNOWN[Culture.classes[label]] * off, label)
     found = estimate(culture, IMAGE, KNOWN)
     assert (found.zoom, found.sure, culture.zooms) == (1.0, True, [1.0])
     assert found.prediction is not None
     assert found.warnings == ("seen at 1",)
+
+
+@pytest.mark.parametrize(("off", "asked"), [(0.8, 2.0), (1.3, 0.5)])
+def test_where_the_size_is_in_question_the_next_one_is_looked_at_and_must_fit_better(off, asked):
+    culture = Culture(16 * off)
+    found = estimate(culture, IMAGE, KNOWN)
+    assert (found.zoom, found.sure, culture.zooms) == (1.0, True, [1.0, asked])
 
 
 @pytest.mark.parametrize("label", [0, 1])

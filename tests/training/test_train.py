@@ -75,7 +75,11 @@ def test_the_command_leaves_weights_settings_and_logs(cultures: Path, config: Pa
     run = tmp_path / "run"
     ran = subprocess.run(command(config, "--data", cultures, "--out", run), check=True, env=environment(), capture_output=True, text=True)
     checkpoint = load_checkpoint(run / "best.safetensors")
-    assert checkpoint.config == load_settings(Config, config)
+    known = checkpoint.config.model.trained_at  # what the run finds out of its images
+    assert set(known.cell_diameter) <= set(checkpoint.config.model.classes)
+    assert all(5 < diameter < 60 for diameter in known.cell_diameter.values())
+    given = load_settings(Config, config)
+    assert checkpoint.config == given.model_copy(update={"model": given.model.model_copy(update={"trained_at": known})})
     assert checkpoint.provenance["images"] + checkpoint.provenance["held_out"] == 6
     assert sorted(losses(run)) == [0, 1, 2, 3, 4, 5]
     assert any((run / "tensorboard").iterdir())

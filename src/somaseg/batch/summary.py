@@ -53,8 +53,8 @@ class RunSummary:
         if len(self.left_out) > SHOWN:
             lines.append(f"left out: {len(self.left_out) - SHOWN} more, see run.json")
         lines += [f"failed: {reason}" for reason in self.failures.values()]
-        counted_zooms = Counter(f"{zoom:.3g} of its size ({source})" for zoom, source in self.zooms.values())
-        lines += [f"magnification: {counted(count, 'image')} shown at {text}" for text, count in counted_zooms.most_common(SHOWN)]
+        counted_zooms = Counter(f"x{zoom:.3g} ({source})" for zoom, source in self.zooms.values() if source != "unknown")
+        lines += [f"magnification: {counted(count, 'image')} shown {text}" for text, count in counted_zooms.most_common(SHOWN)]
         if len(counted_zooms) > SHOWN:
             lines.append(f"magnification: {len(counted_zooms) - SHOWN} other sizes, see run.json")
         before = f", {self.skipped} of them unchanged since an earlier run" if self.skipped else ""

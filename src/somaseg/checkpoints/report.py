@@ -14,7 +14,7 @@ from rich.text import Text
 from somaseg.checkpoints.architecture import check_described, open_detector
 from somaseg.checkpoints.header import CheckpointHeader, read_arrays, read_header
 from somaseg.checkpoints.names import known_hash
-from somaseg.config import InputSettings, ModelSettings, ResNeXtSettings
+from somaseg.config import InputSettings, ModelSettings, ResNeXtSettings, TrainedSize
 from somaseg.errors import InputError
 from somaseg.files import file_sha256
 
@@ -44,6 +44,7 @@ def facts(about: CheckpointHeader, sha256: str) -> dict[str, str]:
         "parameters": f"{count / 1e6:.2f} million in {len(about.shapes)} tensors, stored as {' and '.join(about.types)}",
         "classes": ", ".join(model.classes),
         "input": input_in_words(model.input) + "; " + _size_in_words(model),
+        "trained at": size_in_words(model.trained_at),
         "detections": f"score from {detect.score_thresh:g}, box NMS at {detect.nms_iou:g}, at most {detect.max_detections} an image",
         "thresholds": _lines(thresholds.model_dump(mode="json")),
         "provenance": _lines(about.provenance) or "the file says nothing",
@@ -85,6 +86,13 @@ def input_in_words(settings: InputSettings) -> str:
         f"{values} in {settings.channels} equal channels, less {', '.join(f'{m:g}' for m in settings.mean)}, "
         f"over {', '.join(f'{s:g}' for s in settings.std)}"
     )
+
+
+def size_in_words(known: TrainedSize) -> str:
+    """The size of cells, and of pixels, that the network knows."""
+    cells = ", ".join(f"{name} {diameter:g} px" for name, diameter in known.cell_diameter.items())
+    edge = f"{known.pixel_size:g} µm" if known.pixel_size else "not known"
+    return f"median diameter of cells: {cells or 'not known'}; edge of a pixel: {edge}"
 
 
 def _size_in_words(model: ModelSettings) -> str:

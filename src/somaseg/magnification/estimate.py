@@ -23,7 +23,7 @@ FEW = 5  # likely cells without which nothing can be said
 # Seen over known diameter of right images is .83 to 1.18, of shrunk ones (x1/2) .48 to .76, of enlarged ones (x1.4) 1.1 and more.
 SMALL, LARGE = 0.78, 1.35  # outside of these the size is wrong
 SMALLISH, LARGISH = 0.88, 1.2  # outside of these the next size is looked at too
-CLEARLY = 0.08  # by how much another size must come nearer to the known diameter, on a log scale, than the image as it is
+CLEARLY = 0.04  # by how much another size must come nearer to the known diameter, on a log scale, than the image as it is
 SHARE = 0.38  # of the sum of scores that likely cells have; less where the image is shown too large
 CLASS = 0.8  # of the sum of scores that one class has, where its known diameter can be trusted
 STEP = 1.2  # power of the seen diameter that the zoom follows: detectors find boxes of a size that they know
@@ -58,6 +58,11 @@ class Look:
     def is_likely(self) -> bool:
         """The same but for how much of the scores is that of likely cells."""
         return self.cells >= FEW and SMALL <= self.ratio <= LARGE and self.one_class >= CLASS
+
+    @property
+    def is_near(self) -> bool:
+        """Whether there is no need to look at another size."""
+        return self.fits and SMALLISH <= self.ratio <= LARGISH
 
     @property
     def off(self) -> float:
@@ -122,7 +127,7 @@ def estimate(predictor: Predictor, image: Pixels, known: Mapping[str, float]) ->
     """
     looks = _Looks(predictor, image, known)
     first = looks.at(1.0)
-    if first.fits and first.ratio >= SMALLISH:
+    if first.is_near:
         return looks.estimate(1.0, True)
     wanted = _next(first)
     while wanted is not None and wanted not in looks.taken and len(looks.taken) < LOOKS:
@@ -165,7 +170,7 @@ def look(prediction: Prediction, known: Mapping[str, float]) -> Look:
 
 def _next(found: Look) -> float | None:
     """The zoom of the ladder at which cells should be as large as known ones, after a look; None where it fits or nothing is to be seen."""
-    if not found.cells or (found.fits and SMALLISH <= found.ratio <= LARGISH):
+    if not found.cells or found.is_near:
         return None
     factor = 1 / 3 if found.share < SHARE or found.cells < FEW else found.ratio**-STEP
     beyond = [zoom for zoom in LADDER if (zoom - found.zoom) * (factor - 1) > 0]
