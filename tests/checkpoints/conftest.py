@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tiny_cascade.safetensors"
 
 
 @pytest.fixture(scope="module")
 def golden():
+    from safetensors.torch import load_file  # not at the top: without torch other tests of the room still run
+
     return load_file(GOLDEN)
 
 

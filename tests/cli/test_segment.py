@@ -30,7 +30,7 @@ def out(tmp_path) -> Path:
 @pytest.fixture
 def command(monkeypatch):
     """The command line with blobs for a network."""
-    monkeypatch.setattr("somaseg.inference.deferred.DeferredSegmenter", lambda weights: BlobSegmenter())
+    monkeypatch.setattr("somaseg.inference.deferred.DeferredSegmenter", lambda *given: BlobSegmenter())
     return lambda *words: CliRunner().invoke(app, [*map(str, words)])
 
 
@@ -102,11 +102,11 @@ def test_the_command_fails_when_an_image_does(command, three, out):
 
 
 def test_ctrl_c_says_that_a_rerun_goes_on(monkeypatch, three, out):
-    monkeypatch.setattr("somaseg.inference.deferred.DeferredSegmenter", lambda weights: BlobSegmenter(interrupt_at=3))
+    monkeypatch.setattr("somaseg.inference.deferred.DeferredSegmenter", lambda *given: BlobSegmenter(interrupt_at=3))
     stopped = CliRunner().invoke(app, ["segment", str(three), "--out", str(out)])
     assert stopped.exit_code == 130
     assert "stopped: what is done is kept, and the same command again goes on from there" in stopped.output.replace("\n", " ")
-    monkeypatch.setattr("somaseg.inference.deferred.DeferredSegmenter", lambda weights: BlobSegmenter())
+    monkeypatch.setattr("somaseg.inference.deferred.DeferredSegmenter", lambda *given: BlobSegmenter())
     assert "2 of them unchanged" in CliRunner().invoke(app, ["segment", str(three), "--out", str(out)]).output
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from somaseg.checkpoints.header import read_header
 from somaseg.checkpoints.names import check_hash, weights_files
 from somaseg.config import PredictSettings
-from somaseg.errors import InputError, WeightsError
+from somaseg.errors import InputError, MissingExtraError, WeightsError
 from somaseg.files import file_sha256
 from somaseg.images.levels import Levels, levels_of
 from somaseg.inference.description import ModelDescription
@@ -60,14 +60,14 @@ class DeferredSegmenter(ModelDescription):
         """Raw detections of an image or a tile (H, W) or (H, W, C) that is seen whole.
 
         Raises:
-            WeightsError: when the network cannot be built from the files.
+            WeightsError: when the network cannot be built from the files, or what computes it is not installed.
         """
         if self._segmenter is None:
             from somaseg.inference.segmenter import load
 
             try:
                 self._segmenter = load(self.weights, None, *self._asked)
-            except InputError as error:
+            except (InputError, MissingExtraError) as error:
                 raise WeightsError(str(error)) from error
             self._segmenter.configure(PredictSettings(tta=self.tta, detect=self.model_settings.detect, tiles=self.tiles))
         return self._segmenter.see(image, sight)
