@@ -21,13 +21,13 @@ def test_level_of_a_box(side, level):
     # Level 1 serves boxes of 32 pixels; each coarser level boxes twice the side. Every map holds 10 * image + its number.
     maps = [torch.stack([torch.full((8, 128 // s, 128 // s), 10.0 * i + n) for i in (0, 1)]) for n, s in enumerate(STRIDES)]
     box = torch.tensor([[0.0, 0, side, side]])
-    pooled = heads().pool(Planes.from_levels(maps), 2, Boxes.join([box, box]), 7)
+    pooled = heads().pool(Planes.from_levels(maps), 2, Boxes.join([box, box]), 7)[:2]
     torch.testing.assert_close(pooled, torch.tensor([level, 10.0 + level])[:, None, None, None].expand(2, 8, 7, 7))
 
 
 def test_level_follows_the_area():
     maps = [torch.full((1, 8, 128 // s, 128 // s), float(n)) for n, s in enumerate(STRIDES)]
-    pooled = heads().pool(Planes.from_levels(maps), 1, Boxes.join([torch.tensor([[0.0, 0, 16, 64]])]), 7)
+    pooled = heads().pool(Planes.from_levels(maps), 1, Boxes.join([torch.tensor([[0.0, 0, 16, 64]])]), 7)[:1]
     torch.testing.assert_close(pooled, torch.ones_like(pooled))
 
 

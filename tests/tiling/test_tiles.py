@@ -46,7 +46,7 @@ def test_tiles_share_no_more_than_half():
 
 @pytest.mark.parametrize("zoom", [1 / 3, 0.5, 2.0, 3.0])
 def test_tiles_are_measured_at_the_scale_of_the_weights(zoom):
-    settings = TileSettings(whole=300, side=120, overlap=24)
+    settings = TileSettings(whole=300, side=120, overlap=24, step=6)
     size = (1200, 1800)
     at_own = tiles((round(size[0] * zoom), round(size[1] * zoom)), settings)
     shown = tiles(size, settings, zoom)
