@@ -44,6 +44,7 @@ def segment(
     own = SegmentSettings(detect=segmenter.model_settings.detect, postprocess=segmenter.settings)
     settings = override(update(own, settings_file), assignments or [])
     segmenter.configure(settings)
+    segmenter.drawn_for = settings.postprocess
     finish(segment_folder(paths, out, segmenter, settings.postprocess, kaggle, formats(overlay), console, channel))
 
 

@@ -64,6 +64,7 @@ class DeferredSegmenter(ModelDescription):
             except (InputError, MissingExtraError) as error:
                 raise WeightsError(str(error)) from error
             self._segmenter.configure(PredictSettings(tta=self.tta, detect=self.model_settings.detect, tiles=self.tiles))
+        self._segmenter.drawn_for = self.drawn_for
         for doubt in doubts(image):
             warnings.warn(doubt, UserWarning, stacklevel=2)
         return self._segmenter.predict(image)

@@ -19,6 +19,8 @@ class ModelDescription:
         model_settings: of the first model.
         other_settings: of the other models of an ensemble.
         tta: the views in which each model sees an image, whose findings are averaged; one view at first.
+        drawn_for: if given, `predict` draws masks only for cells that these thresholds may give, where an image is no larger than a
+            tile, and leaves those of others 0; for runs that make cells and keep no prediction.
         tiles: how an image that is larger than a field of view is parted.
     """
 
@@ -30,6 +32,7 @@ class ModelDescription:
         self.classes = self.model_settings.classes
         self.settings: PostprocessSettings = configs[0].postprocess
         self.tta, self.tiles = TtaSettings(), TileSettings()
+        self.drawn_for: PostprocessSettings | None = None
 
     @property
     def about(self) -> dict[str, dict[str, Any]]:

@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from somaseg.config import PostprocessSettings
 from somaseg.inference.detections import Detections, select
 from somaseg.instances import Prediction
+from somaseg.postprocessing.steps import survivors
 from somaseg.runtimes import boxes as bx
 from somaseg.runtimes.detector import Detector
 
+MASK_SIDE = 28
 LIKELY = 0.3  # score from which a detection is likely a cell
 
 
@@ -21,8 +24,13 @@ ANOTHER = 0.3  # box overlap below which two detections are likely two cells
 FEW = 3  # cells that a single proposal out of order does not make
 
 
-def detect(detector: Detector[NDArray[Any]], images: Sequence[NDArray[Any]]) -> list[Prediction]:
+def detect(
+    detector: Detector[NDArray[Any]], images: Sequence[NDArray[Any]], settings: PostprocessSettings | None = None
+) -> list[Prediction]:
     """Run a detector on images (H, W) or (H, W, C) with pixels; see `Prediction` for what comes back.
+
+    With `settings` masks are drawn only of what the steps before the first that needs masks leave; the others' probabilities are 0,
+    which changes no cell that those steps give.
 
     Warns when an image reaches the cap on detections, or that on proposals while the last of them still find cells.
     """
@@ -31,9 +39,16 @@ def detect(detector: Detector[NDArray[Any]], images: Sequence[NDArray[Any]]) -> 
     features = detector.features(images)
     proposals = [boxes for boxes, _ in detector.propose(features)]
     found = [select(b, p, size, cfg) for (b, p), size in zip(detector.refine(features, proposals), sizes, strict=True)]
-    masks = detector.segment(features, [f.boxes for f in found], [f.labels for f in found])
-    predictions = []
-    for size, proposed, of_image, mask in zip(sizes, proposals, found, masks, strict=True):
+    bare = [
+        Prediction(size, f.boxes, f.scores, f.labels, np.zeros((len(f.boxes), MASK_SIDE, MASK_SIDE), np.float16), detector.settings.classes)
+        for f, size in zip(found, sizes, strict=True)
+    ]
+    drawn = [np.arange(len(one)) if settings is None else survivors(one, settings) for one in bare]
+    masks = detector.segment(
+        features, [f.boxes[d] for f, d in zip(found, drawn, strict=True)], [f.labels[d] for f, d in zip(found, drawn, strict=True)]
+    )
+    for proposed, of_image, prediction, chosen, mask in zip(proposals, found, bare, drawn, masks, strict=True):
+        prediction.mask_probs[chosen] = mask.astype(np.float16)
         if len(of_image.boxes) == cfg.max_detections:
             warnings.warn(
                 f"detections reached their cap of {cfg.max_detections} (detect.max_detections): cells may be missing, "
@@ -46,17 +61,7 @@ def detect(detector: Detector[NDArray[Any]], images: Sequence[NDArray[Any]]) -> 
                 "some may be missing, see the image in smaller tiles (tiles.whole, tiles.side)",
                 stacklevel=2,
             )
-        predictions.append(
-            Prediction(
-                size=size,
-                boxes=of_image.boxes,
-                scores=of_image.scores,
-                labels=of_image.labels,
-                mask_probs=mask.astype(np.float16),
-                classes=detector.settings.classes,
-            )
-        )
-    return predictions
+    return bare
 
 
 def last_proposals_find_cells(found: Detections, proposals: int) -> bool:

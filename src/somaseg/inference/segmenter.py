@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from somaseg.checkpoints.header import read_header
 from somaseg.checkpoints.names import weights_files
+from somaseg.config import PostprocessSettings
 from somaseg.errors import InputError
 from somaseg.images.normalize import to_grey
 from somaseg.inference.description import ModelDescription
@@ -21,6 +22,7 @@ from somaseg.postprocessing.steps import postprocess
 from somaseg.runtimes.choice import PrecisionName, Runtime, RuntimeName, choose
 from somaseg.runtimes.detector import Detector
 from somaseg.tiling.predict import predict_tiled
+from somaseg.tiling.tiles import tiles
 
 
 class Segmenter(ModelDescription):
@@ -45,16 +47,20 @@ class Segmenter(ModelDescription):
 
     def predict(self, image: NDArray[Any]) -> Prediction:
         """Raw detections of an image (H, W) or (H, W, C), 8 or 16 bit or float (see `somaseg.images.normalize`); a large one in tiles."""
-        return predict_tiled(self._predict_whole, image, self.tiles)
+        return self._predict(image, self.drawn_for)
 
-    def _predict_whole(self, image: NDArray[Any]) -> Prediction:
+    def _predict(self, image: NDArray[Any], drawn_for: PostprocessSettings | None) -> Prediction:
+        alone = len(tiles((image.shape[0], image.shape[1]), self.tiles)) == 1  # across seams masks are compared, and all tiles vote
+        return predict_tiled(lambda part: self._predict_whole(part, drawn_for if alone else None), image, self.tiles)
+
+    def _predict_whole(self, image: NDArray[Any], drawn_for: PostprocessSettings | None) -> Prediction:
         if not image.size:
             height, width = to_grey(image).shape
             none = np.zeros(0, np.float32)
             return Prediction(
                 (height, width), none.reshape(0, 4), none, none.astype(np.int64), np.zeros((0, 28, 28), np.float16), self.classes
             )
-        return detect(self._detector(), [image])[0]
+        return detect(self._detector(), [image], drawn_for)[0]
 
     def _detector(self) -> Detector[NDArray[Any]]:
         """The first view of each model, which propose boxes, then the other views."""
@@ -66,7 +72,7 @@ class Segmenter(ModelDescription):
 
     def segment(self, image: NDArray[Any]) -> Instances:
         """The cells of an image (H, W) or (H, W, C), best first."""
-        return postprocess(self.predict(image), self.settings)
+        return postprocess(self._predict(image, self.settings), self.settings)
 
 
 def load(
