@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from oracle import WIDE, Oracle, settings
+from somaseg.config import PostprocessSettings
 from somaseg.inference.detect import detect
 from somaseg.inference.views import View
 from somaseg.models.cascade import CascadeMaskRCNN
+from somaseg.postprocessing.steps import postprocess_with_report
 from somaseg.runtimes.torch_detector import TorchDetector
 from tiny import TINY
 
@@ -105,3 +107,29 @@ def test_scores_of_the_network_are_probabilities_of_being_a_cell(tiny_model):
     # An untrained network gives each of the three classes about a third, so a cell has two thirds.
     (found,) = detect(View(TorchDetector(tiny_model, False), settings(score_thresh=0)), [np.zeros((64, 64), np.float32)])
     assert all(math.isclose(score, 2 / 3, abs_tol=0.1) for score in found.scores)
+
+
+@pytest.mark.parametrize(
+    "steps", [("vote", "screen", "paste"), ("screen", "paste", "vote"), ("box_nms", "screen", "paste"), ("paste", "screen")]
+)
+def test_masks_that_no_cell_comes_of_are_not_drawn(steps):
+    class Counting(Oracle):
+        def segment(self, features, boxes, labels):
+            self.drawn = [len(b) for b in boxes]
+            return super().segment(features, boxes, labels)
+
+    boxes = [[0.0, 0, 10, 10], [2, 0, 12, 10], [20, 0, 30, 10], [20, 20, 30, 30]]
+    probabilities = [[0.9, 0, 0.1], [0.8, 0.1, 0.1], [0.1, 0.6, 0.3], [0.2, 0, 0.8]]
+    chosen = PostprocessSettings(steps=steps, score_thresh={"default": 0.5, "long": 0.75}, box_nms_iou=0.5, min_area=1)
+    images = [np.zeros((40, 48), np.float32)]
+    every, few = Counting(boxes, probabilities), Counting(boxes, probabilities)
+    (whole,) = detect(View(every, settings(nms_iou=0.9)), images)
+    (partly,) = detect(View(few, settings(nms_iou=0.9)), images, chosen)
+    assert every.drawn == [4]
+    assert few.drawn == {"vote": [3], "screen": [3], "box_nms": [3], "paste": [4]}[steps[0]]  # likely ones are drawn in any case
+    np.testing.assert_array_equal(partly.scores, whole.scores)
+    cells, report = postprocess_with_report(whole, chosen)
+    others, same = postprocess_with_report(partly, chosen)
+    assert report == same
+    np.testing.assert_array_equal(cells.boxes, others.boxes)
+    assert all(np.array_equal(one, two) for one, two in zip(cells.masks, others.masks, strict=True))

@@ -98,9 +98,10 @@ def test_caps_grow_with_the_area_of_a_tile():
         return BlobSegmenter().predict(image)
 
     predict_tiled(predict, np.zeros((1040, 1408), np.uint8), SIGHT, TileSettings())
-    assert told == [((1040, 720), 1040 * 720 / FIELD), ((1040, 768), 1040 * 768 / FIELD)]
+    assert [shape for shape, _ in told] == [(528, 720), (528, 768), (592, 720), (592, 768)]
+    assert [fields for _, fields in told] == [height * width / FIELD for (height, width), _ in told]
     predict_tiled(predict, np.zeros((100, 700), np.uint8), SIGHT, TileSettings())
-    assert told[2:] == [((100, 700), 1.0)]
+    assert told[4:] == [((100, 700), 1.0)]
 
 
 def test_warnings_of_tiles_are_told_once_with_the_number_of_tiles():

@@ -59,6 +59,7 @@ def segment(
     given = magnified(pixel_size, cell_diameter, magnification)
     settings = override(update(own, settings_file), [*(assignments or []), *given])
     segmenter.configure(settings)
+    segmenter.drawn_for = settings.postprocess
     finish(segment_folder(paths, out, segmenter, settings.postprocess, kaggle, formats(overlay, export), console, channel, ray, depth))
 
 

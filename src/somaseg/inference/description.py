@@ -25,6 +25,8 @@ class ModelDescription:
         other_settings: of the other models of an ensemble.
         magnification: how the size is found at which an image is shown.
         tta: the views in which each model sees an image, whose findings are averaged; one view at first.
+        drawn_for: if given, `predict` draws masks only for cells that these thresholds may give, where an image is no larger than a
+            tile, and leaves those of others 0; for runs that make cells and keep no prediction.
         tiles: how an image that is larger than a field of view is parted.
     """
 
@@ -36,6 +38,7 @@ class ModelDescription:
         self.classes = self.model_settings.classes
         self.settings: PostprocessSettings = configs[0].postprocess
         self.magnification, self.tta, self.tiles = MagnificationSettings(), TtaSettings(), TileSettings()
+        self.drawn_for: PostprocessSettings | None = None
 
     @property
     def about(self) -> dict[str, dict[str, Any]]:
@@ -74,7 +77,7 @@ class ModelDescription:
                 one size (`detect.shortest_edge`) are shown wider or narrower tiles.
             kept: where what its tiles find is kept, so that tiles that were seen before are not seen again.
         """
-        return predict_tiled(self.see, image, Sight(self._levels(image), zoom), self.tiles, kept)
+        return predict_tiled(self.see, image, Sight(self._levels(image), zoom, drawn_for=self.drawn_for), self.tiles, kept)
 
     def fill_tiles(self, image: Pixels, zoom: float, kept: KeptTiles, part: int, parts: int) -> int:
         """See some tiles of a large image and keep what they find, see `somaseg.tiling.predict.fill_tiles`."""

@@ -21,7 +21,7 @@ from somaseg.instances import Instances, Pixels, Prediction
 from somaseg.postprocessing.steps import postprocess
 from somaseg.runtimes.choice import PrecisionName, Runtime, RuntimeName, choose
 from somaseg.runtimes.detector import Detector
-from somaseg.tiling.predict import Sight
+from somaseg.tiling.predict import Sight, predict_tiled
 
 
 class Segmenter(ModelDescription):
@@ -50,7 +50,7 @@ class Segmenter(ModelDescription):
             height, width = to_grey(image).shape
             none, grids = np.zeros(0, np.float32), np.zeros((0, 28, 28), np.float16)
             return Prediction((height, width), none.reshape(0, 4), none, none.astype(np.int64), grids, self.classes, sight.zoom)
-        (found,) = detect(self._detector(sight.zoom), [image], sight.levels, sight.fields)
+        (found,) = detect(self._detector(sight.zoom), [image], sight.drawn_for, sight.levels, sight.fields)
         return replace(found, zoom=sight.zoom)
 
     def _detector(self, zoom: float = 1.0) -> Detector[NDArray[Any]]:
@@ -63,7 +63,8 @@ class Segmenter(ModelDescription):
 
     def segment(self, image: Pixels, zoom: float = 1.0) -> Instances:
         """The cells of an image (H, W) or (H, W, C), best first; see `predict` for `zoom`."""
-        return postprocess(self.predict(image, zoom), self.settings)
+        sight = Sight(self._levels(image), zoom, drawn_for=self.settings)
+        return postprocess(predict_tiled(self.see, image, sight, self.tiles), self.settings)
 
 
 def load(

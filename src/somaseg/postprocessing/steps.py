@@ -5,13 +5,14 @@ Masks are crops throughout (boolean arrays, each exactly its half-open box), so 
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from somaseg.classes import by_class
 from somaseg.config import PostprocessSettings
-from somaseg.config.postprocess import StepName
+from somaseg.config.postprocess import ANYWHERE, BEFORE_PASTE, StepName
 from somaseg.errors import InputError
 from somaseg.instances import Instances, Prediction
 from somaseg.masks.pairs import box_pairs, greedy, mask_pairs
@@ -64,6 +65,13 @@ def trace(candidates: Candidates, steps: Sequence[StepName], settings: Postproce
     for name in steps:
         candidates = STEPS[name](candidates, settings)
         yield name, candidates
+
+
+def survivors(prediction: Prediction, settings: PostprocessSettings) -> NDArray[np.int64]:
+    """Which detections are left when the first step comes that needs masks; only theirs need be drawn. No mask is looked at."""
+    before = tuple(takewhile(lambda name: name not in NEEDS_MASKS, settings.steps))
+    left, _ = run_steps(Candidates.from_prediction(prediction), before, settings)
+    return np.sort(left.numbers)
 
 
 def check_classes(settings: PostprocessSettings, classes: Sequence[str]) -> None:
@@ -183,6 +191,9 @@ READS: dict[StepName, tuple[str, ...]] = {
     "border": (),
 }
 """The settings that each step depends on: with the same values of these, the same candidates become the same."""
+
+NEEDS_MASKS: tuple[StepName, ...] = tuple(name for name in STEPS if name not in (*ANYWHERE, *BEFORE_PASTE))
+"""Steps that look at masks, or make them from their probabilities; all others go by boxes, scores and labels alone."""
 
 SINGLE: tuple[StepName, ...] = ("screen", "paste")
 """Steps that treat each candidate as if there were no other: what they make of one stays right whichever others are screened away."""

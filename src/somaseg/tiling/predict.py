@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from somaseg.config import TileSettings
+from somaseg.config import PostprocessSettings, TileSettings
 from somaseg.images.levels import Levels
 from somaseg.instances import KeptTiles, Pixels, Prediction
 from somaseg.tiling.seams import join
@@ -26,11 +26,14 @@ class Sight:
         levels: of the grey values of the whole image.
         zoom: how many times larger the network is shown it than at the weights' own scale.
         fields: how many fields of view it shows, for which there are as often the caps of one.
+        drawn_for: if given, masks are drawn only for cells that these thresholds may give; of tiles all are drawn, since masks are
+            compared across seams, and all tiles vote.
     """
 
     levels: Levels
     zoom: float = 1.0
     fields: float = 1.0
+    drawn_for: PostprocessSettings | None = None
 
 
 See = Callable[[NDArray[Any], Sight], Prediction]
@@ -87,7 +90,7 @@ def _seen(see: See, image: Pixels, sight: Sight, tile: Tile, kept: KeptTiles | N
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         fields = (x1 - x0) * (y1 - y0) * sight.zoom**2 / FIELD
-        prediction = see(image[y0:y1, x0:x1], replace(sight, fields=max(1.0, fields)))
+        prediction = see(image[y0:y1, x0:x1], replace(sight, fields=max(1.0, fields), drawn_for=None))
     messages = list(dict.fromkeys(str(warning.message) for warning in caught))
     if kept is not None:
         kept.save(tile.box, prediction, messages)
