@@ -36,7 +36,7 @@ from ablation_report import Line, forest_figure, tables
 from cross_fit import GRID, ROUNDS, Images, cross_fitted, halved, scorer_of
 from full_set import FULL_SET_IMAGES
 from somaseg.annotations.read import read_annotations
-from somaseg.batch.saved_runs import SavedRuns, about_models, read_runs
+from somaseg.batch.saved.saved_runs import SavedRuns, about_models, read_runs
 from somaseg.config import FuseSettings, PostprocessSettings, SegmentSettings, Settings, load_settings
 from somaseg.errors import InputError
 from somaseg.evaluation.map_iou import MapIou, summarise

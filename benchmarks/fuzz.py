@@ -33,7 +33,7 @@ from safetensors.numpy import save
 
 from somaseg.annotations.read import read_annotations
 from somaseg.annotations.write import write_coco, write_kaggle, write_label_tiffs
-from somaseg.batch.prediction_file import Origin, SavedPrediction, load_prediction, save_prediction
+from somaseg.batch.saved.prediction_file import Origin, SavedPrediction, load_prediction, save_prediction
 from somaseg.checkpoints.header import read_header
 from somaseg.config import Config, SegmentSettings, load_settings, update
 from somaseg.errors import InputError, MissingExtraError

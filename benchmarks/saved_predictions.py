@@ -15,7 +15,7 @@ from collections import defaultdict
 import numpy as np
 
 import somaseg
-from somaseg.batch.prediction_file import FIELDS
+from somaseg.batch.saved.prediction_file import FIELDS
 from somaseg.images.read import find_images, read_image
 
 TURNS = 7

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from somaseg.annotations.read import read_annotations
-from somaseg.batch.saved_runs import read_runs
+from somaseg.batch.saved.saved_runs import read_runs
 from somaseg.config import SegmentSettings
 from somaseg.evaluation.map_iou import image_map_iou
 from somaseg.postprocessing.steps import postprocess

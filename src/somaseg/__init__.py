@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from somaseg.annotations.read import read_annotations
     from somaseg.annotations.samples import Sample
-    from somaseg.batch.prediction_file import Origin, SavedPrediction, load_prediction, save_prediction
+    from somaseg.batch.saved.prediction_file import Origin, SavedPrediction, load_prediction, save_prediction
     from somaseg.config import Config, PostprocessSettings
     from somaseg.errors import InputError
     from somaseg.evaluation.map_iou import map_iou

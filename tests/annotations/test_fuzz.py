@@ -22,7 +22,7 @@ from somaseg.annotations.read import inspect_annotations
 from somaseg.annotations.samples import Sample
 from somaseg.annotations.submission import is_result_list, is_submission, read_result_list, read_submission
 from somaseg.annotations.write import write_coco, write_kaggle, write_label_tiffs
-from somaseg.batch.prediction_file import Origin, SavedPrediction, load_prediction, save_prediction
+from somaseg.batch.saved.prediction_file import Origin, SavedPrediction, load_prediction, save_prediction
 from somaseg.checkpoints.header import read_header
 from somaseg.config import Config, load_settings
 from somaseg.data.check import check

@@ -13,7 +13,7 @@ from blobs import CLASSES, SETTINGS, A, B, BlobSegmenter, C, blob_image
 from runs import segment
 from somaseg.annotations.read import read_annotations
 from somaseg.batch.postprocess import postprocess_folder
-from somaseg.batch.saved_runs import read_runs
+from somaseg.batch.saved.saved_runs import read_runs
 from somaseg.batch.segment import predict_folder, segment_folder
 from somaseg.errors import WeightsError
 from somaseg.export import coco as export

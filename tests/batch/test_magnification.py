@@ -9,8 +9,8 @@ import tifffile
 
 from blobs import BlobSegmenter, blob_image
 from runs import postprocess, segment
-from somaseg.batch.prediction_file import load_prediction
-from somaseg.batch.saved_runs import read_runs
+from somaseg.batch.saved.prediction_file import load_prediction
+from somaseg.batch.saved.saved_runs import read_runs
 from somaseg.batch.segment import predict_folder
 from somaseg.config import MagnificationSettings, PostprocessSettings
 from somaseg.errors import InputError

@@ -16,8 +16,8 @@ from runs import postprocess
 from somaseg.annotations.read import read_annotations
 from somaseg.batch import segment
 from somaseg.batch.postprocess import postprocess_folder
-from somaseg.batch.prediction_file import load_prediction
-from somaseg.batch.saved_runs import read_runs
+from somaseg.batch.saved.prediction_file import load_prediction
+from somaseg.batch.saved.saved_runs import read_runs
 from somaseg.config import FuseSettings, PostprocessSettings
 from somaseg.errors import InputError
 from somaseg.fusion.fuse import fuse

@@ -8,7 +8,7 @@ import tifffile
 
 from blobs import CLASSES, SETTINGS, A, B, BlobSegmenter, C, blob_image
 from somaseg.batch.postprocess import postprocess_folder
-from somaseg.batch.saved_runs import read_runs
+from somaseg.batch.saved.saved_runs import read_runs
 from somaseg.batch.segment import predict_folder, segment_folder
 from somaseg.errors import InputError
 from somaseg.export import coco, labels

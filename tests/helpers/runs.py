@@ -5,7 +5,7 @@ from typing import Any
 
 from blobs import SETTINGS, BlobSegmenter
 from somaseg.batch.postprocess import postprocess_folder
-from somaseg.batch.saved_runs import read_runs
+from somaseg.batch.saved.saved_runs import read_runs
 from somaseg.batch.segment import segment_folder
 from somaseg.batch.summary import RunSummary
 from somaseg.config import PostprocessSettings

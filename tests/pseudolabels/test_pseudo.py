@@ -11,7 +11,7 @@ from blobs import BlobSegmenter, blob_image
 from somaseg.annotations.read import read_annotations
 from somaseg.annotations.write import write_coco
 from somaseg.batch import segment
-from somaseg.batch.saved_runs import read_runs
+from somaseg.batch.saved.saved_runs import read_runs
 from somaseg.cli.main import app
 from somaseg.config import PseudoRunSettings
 from somaseg.errors import InputError

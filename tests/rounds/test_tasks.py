@@ -9,7 +9,7 @@ pytest.importorskip("pytorch_lightning", reason="needs somaseg[train]")
 
 from jitter import CLASSES, culture
 from somaseg.annotations.samples import Sample
-from somaseg.batch.prediction_file import Origin, SavedPrediction, save_prediction
+from somaseg.batch.saved.prediction_file import Origin, SavedPrediction, save_prediction
 from somaseg.checkpoints.checkpoint import save_checkpoint
 from somaseg.config import Config, FuseSettings, PostprocessSettings, TrainSettings, TtaSettings
 from somaseg.evaluation.map_iou import map_iou

@@ -14,7 +14,7 @@ def result(*gains: float) -> FinetuneResult:
     names, base = tuple("abcdefgh"[: len(gains)]), np.full((len(gains), 10), 0.3)
     old, new, gain, images = compared(base, base + np.array(gains)[:, None], names, ["x"] * len(gains))
     return FinetuneResult(
-        weights="w", weights_sha256="", classes=("x",), class_origin={}, training=("t",), validation=names, steps=1,
+        weights="w", weights_sha256="", classes=("x",), class_origin={}, training=("t",), validation=names, steps=1, zoom=1.0,
         base=old, tuned=new, gain=gain, images=images, notes=(),
     )  # fmt: skip
 

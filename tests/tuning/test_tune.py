@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from jitter import CLASSES, culture
 from somaseg.annotations.samples import Sample
 from somaseg.annotations.write import write_coco
-from somaseg.batch.prediction_file import Origin, SavedPrediction, save_prediction
-from somaseg.batch.saved_runs import read_runs
+from somaseg.batch.saved.prediction_file import Origin, SavedPrediction, save_prediction
+from somaseg.batch.saved.saved_runs import read_runs
 from somaseg.cli.main import app
 from somaseg.config import EvaluationSettings, PostprocessSettings, SegmentSettings, TtaSettings, TuneRunSettings
 from somaseg.errors import InputError
@@ -81,7 +81,7 @@ def test_the_proportions_of_the_cell_types_are_a_setting(folder):
     tuned = TuningResult.model_validate_json((folder / "mixed" / "tuning.json").read_bytes())
     by_class = tuned.start.by_class
     assert tuned.start.headline.value == pytest.approx((by_class["small"].value + 3 * by_class["large"].value) / 4)
-    assert yaml.safe_load((folder / "mixed.yaml").read_text()).keys() == {"tta", "postprocess"}  # `segment` takes the file
+    assert yaml.safe_load((folder / "mixed.yaml").read_text()).keys() == {"magnification", "tta", "postprocess"}  # `segment` takes the file
     assert "other starting settings" in str(command(*words).exception)  # trials of another score are not gone on with
     wrong = r"evaluation\.type_weights: found .*'astro'.*truth\.json that were predicted are of the cell types large, small"
     with pytest.raises(InputError, match=wrong):
@@ -96,7 +96,7 @@ def test_a_sure_gain_is_written(folder):
     assert all(file.stat().st_size for file in files)
     assert TuningResult.model_validate_json(files[1].read_bytes()) == tuned
     written = yaml.safe_load(files[0].read_text())
-    assert written.keys() == {"tta", "postprocess"}
+    assert written.keys() == {"magnification", "tta", "postprocess"}
     assert PostprocessSettings.model_validate(written["postprocess"]) == tuned.settings.postprocess
     assert max(written["postprocess"]["score_thresh"][name] for name in CLASSES) < 0.7
     result = command("postprocess", folder / "a", "--out", folder / "cells", "--settings", files[0])
@@ -124,7 +124,7 @@ def test_several_models_are_tuned_with_their_fusion(folder):
     assert "fuse.box_iou" in result.output
     assert "map_iou of 12 images, with 95 % intervals" in result.output
     assert "wrote" in result.output
-    assert yaml.safe_load(out.read_text()).keys() == {"tta", "postprocess", "fuse"}
+    assert yaml.safe_load(out.read_text()).keys() == {"magnification", "tta", "postprocess", "fuse"}
     result = command("fuse", folder / "a", folder / "b", "--out", folder / "cells", "--settings", out)
     assert result.exit_code == 0, result.output
 

@@ -9,7 +9,7 @@ import orjson
 from rich.console import Console
 
 from somaseg.batch.loop import ImageDone, go_through
-from somaseg.batch.saved_runs import is_still
+from somaseg.batch.saved.saved_runs import is_still
 from somaseg.batch.summary import counted
 from somaseg.errors import InputError
 from somaseg.export.coco import cells_of

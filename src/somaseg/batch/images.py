@@ -14,8 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from somaseg.batch.loop import ImageDone, go_through
 from somaseg.batch.names import Names
-from somaseg.batch.prediction_file import Origin, SavedPrediction
-from somaseg.batch.prediction_folder import TileFolder
+from somaseg.batch.saved.prediction_file import Origin, SavedPrediction
+from somaseg.batch.saved.prediction_folder import TileFolder
 from somaseg.config import MagnificationSettings, TrainedSize
 from somaseg.errors import InputError
 from somaseg.images.depths import ALL

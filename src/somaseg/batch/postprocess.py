@@ -8,9 +8,9 @@ from pathlib import Path
 from rich.console import Console
 
 from somaseg.batch.loop import ImageDone, check_submission, go_through
-from somaseg.batch.prediction_file import load_prediction
 from somaseg.batch.result_folder import ResultFolder
-from somaseg.batch.saved_runs import ImagePredictions, SavedRuns, about_models, check_other_folder, is_still
+from somaseg.batch.saved.prediction_file import load_prediction
+from somaseg.batch.saved.saved_runs import ImagePredictions, SavedRuns, about_models, check_other_folder, is_still
 from somaseg.batch.summary import RunSummary
 from somaseg.errors import InputError, MissingExtraError
 from somaseg.export.formats import DEFAULT

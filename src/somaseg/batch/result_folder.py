@@ -20,7 +20,7 @@ import orjson
 
 from somaseg.batch.loop import LoopResult
 from somaseg.batch.names import Names
-from somaseg.batch.prediction_file import Origin, SavedPrediction
+from somaseg.batch.saved.prediction_file import Origin, SavedPrediction
 from somaseg.batch.summary import RunSummary
 from somaseg.errors import InputError
 from somaseg.export import coco

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from somaseg.batch.images import Images, spread
 from somaseg.batch.loop import LoopResult, check_submission, go_through, images_outside
-from somaseg.batch.prediction_folder import PredictionFolder
 from somaseg.batch.result_folder import ResultFolder
+from somaseg.batch.saved.prediction_folder import PredictionFolder
 from somaseg.batch.summary import RunSummary
 from somaseg.config import PostprocessSettings
 from somaseg.export.formats import DEFAULT

@@ -102,7 +102,7 @@ def tune(
     assignments: Assignments = None,
 ) -> None:
     """Choose thresholds on annotated images that the models were not trained on, and score them on images they were not chosen on."""
-    from somaseg.batch.saved_runs import read_runs
+    from somaseg.batch.saved.saved_runs import read_runs
     from somaseg.config import TuneRunSettings
     from somaseg.tuning.report import threshold_table, tuning_table, verdict
     from somaseg.tuning.tune import TuneRequest, tune_runs

@@ -103,7 +103,7 @@ def postprocess(
 ) -> None:
     """Make cells of saved predictions, as `segment` does."""
     from somaseg.batch.postprocess import postprocess_folder
-    from somaseg.batch.saved_runs import read_runs
+    from somaseg.batch.saved.saved_runs import read_runs
     from somaseg.fusion.methods import single
 
     runs = read_runs([predictions])
@@ -125,7 +125,7 @@ def fuse(
 ) -> None:
     """Make cells of the saved predictions of several models; thresholds come from the first unless they are set."""
     from somaseg.batch.postprocess import postprocess_folder
-    from somaseg.batch.saved_runs import read_runs
+    from somaseg.batch.saved.saved_runs import read_runs
     from somaseg.fusion.methods import fused
 
     runs = read_runs(predictions)

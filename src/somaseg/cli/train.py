@@ -74,7 +74,7 @@ def pseudo(
     ] = None,
 ) -> None:
     """Make pseudo-labels: fuse the predictions of several models, and screen each cell: accepted, ignored or dropped."""
-    from somaseg.batch.saved_runs import read_runs
+    from somaseg.batch.saved.saved_runs import read_runs
     from somaseg.config import PseudoRunSettings
     from somaseg.pseudolabels.groups import read_annotated
     from somaseg.pseudolabels.pseudo import label_folder

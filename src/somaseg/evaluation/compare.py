@@ -10,8 +10,8 @@ from PIL import Image
 from rich.table import Table
 
 from somaseg.annotations.samples import Sample
-from somaseg.batch.prediction_file import SUFFIX, load_prediction
-from somaseg.batch.saved_runs import read_runs
+from somaseg.batch.saved.prediction_file import SUFFIX, load_prediction
+from somaseg.batch.saved.saved_runs import read_runs
 from somaseg.config import PostprocessSettings
 from somaseg.errors import InputError
 from somaseg.evaluation import panels as pictures

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from somaseg.annotations.samples import Sample
 from somaseg.annotations.write import write_coco
-from somaseg.batch.saved_runs import SavedRuns, about_models
+from somaseg.batch.saved.saved_runs import SavedRuns, about_models
 from somaseg.batch.summary import counted, failed
 from somaseg.config import PseudoRunSettings
 from somaseg.export.overlay import png

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from somaseg.annotations.samples import Sample
 from somaseg.batch.loop import ImageDone, go_through
-from somaseg.batch.prediction_file import load_prediction
-from somaseg.batch.saved_runs import ImagePredictions, SavedRuns, check_other_folder, is_still
+from somaseg.batch.saved.prediction_file import load_prediction
+from somaseg.batch.saved.saved_runs import ImagePredictions, SavedRuns, check_other_folder, is_still
 from somaseg.config import PseudoRunSettings, PseudoSettings
 from somaseg.errors import InputError
 from somaseg.files import only_run

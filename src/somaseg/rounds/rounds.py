@@ -18,7 +18,7 @@ from pathlib import Path
 import orjson
 from rich.console import Console
 
-from somaseg.batch.saved_runs import read_runs
+from somaseg.batch.saved.saved_runs import read_runs
 from somaseg.checkpoints.names import SUFFIX, SUMS, sums_text
 from somaseg.config import PseudoRunSettings
 from somaseg.errors import InputError

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from somaseg.annotations.samples import Sample
-from somaseg.batch.prediction_file import load_origin, load_prediction, prediction_files
+from somaseg.batch.saved.prediction_file import load_origin, load_prediction, prediction_files
 from somaseg.batch.segment import predict_folder
 from somaseg.checkpoints.header import read_header
 from somaseg.config import Config, FuseSettings, PostprocessSettings, TtaSettings

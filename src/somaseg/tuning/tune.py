@@ -13,8 +13,8 @@ from rich.console import Console
 
 from somaseg.annotations.read import read_annotations
 from somaseg.annotations.samples import Sample, with_classes
-from somaseg.batch.prediction_file import load_prediction
-from somaseg.batch.saved_runs import SavedRuns
+from somaseg.batch.saved.prediction_file import load_prediction
+from somaseg.batch.saved.saved_runs import SavedRuns
 from somaseg.config import SegmentSettings, TuneRunSettings
 from somaseg.data.groups import grouped
 from somaseg.data.splits import make_folds

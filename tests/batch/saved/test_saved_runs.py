@@ -8,7 +8,7 @@ import pytest
 
 from blobs import A, BlobSegmenter, blob_image, write_mixed_images
 from somaseg.batch import segment
-from somaseg.batch.saved_runs import read_runs
+from somaseg.batch.saved.saved_runs import read_runs
 from somaseg.errors import InputError
 
 

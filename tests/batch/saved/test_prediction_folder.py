@@ -8,7 +8,7 @@ import pytest
 
 from blobs import BlobSegmenter, C, blob_image, write_mixed_images
 from somaseg.batch import segment
-from somaseg.batch.prediction_file import load_prediction
+from somaseg.batch.saved.prediction_file import load_prediction
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from somaseg.batch.prediction_file import Origin, load_origin, paired_files
+from somaseg.batch.saved.prediction_file import Origin, load_origin, paired_files
 from somaseg.config import PredictSettings, SegmentSettings, override, update
 from somaseg.errors import InputError
 from somaseg.images.read import image_sha256

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from somaseg.batch.prediction_file import (
+from somaseg.batch.saved.prediction_file import (
     FIELDS,
     Origin,
     SavedPrediction,

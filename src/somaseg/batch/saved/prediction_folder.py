@@ -11,7 +11,7 @@ from typing import Any
 
 from somaseg.batch.loop import LoopResult
 from somaseg.batch.names import Names
-from somaseg.batch.prediction_file import SUFFIX, Origin, SavedPrediction, load_origin, load_prediction, save_prediction
+from somaseg.batch.saved.prediction_file import SUFFIX, Origin, SavedPrediction, load_origin, load_prediction, save_prediction
 from somaseg.batch.summary import RunSummary
 from somaseg.errors import InputError
 from somaseg.files import write_whole
