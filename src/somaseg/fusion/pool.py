@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from somaseg.errors import InputError
 from somaseg.postprocessing.candidates import Candidates, Pixels
+from somaseg.postprocessing.soft_masks import SoftMasks
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,7 @@ def pool(members: Sequence[Candidates]) -> Pool:
         boxes=np.concatenate([m.boxes for m in members]),
         labels=np.concatenate([m.labels for m in members]),
         scores=np.concatenate([m.scores for m in members]),
-        mask_probs=np.concatenate(probs) if len(probs) == len(members) else None,
+        soft=SoftMasks.of(np.concatenate(probs)) if len(probs) == len(members) else None,
         pixels=_joined(pixels) if len(pixels) == len(members) else None,
         numbers=np.arange(sum(map(len, members))),
         zoom=first.zoom,

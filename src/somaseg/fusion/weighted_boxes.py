@@ -8,6 +8,7 @@ from somaseg.fusion.pool import Pool
 from somaseg.masks.pairs import box_pairs
 from somaseg.postprocessing import soft_masks
 from somaseg.postprocessing.candidates import Candidates
+from somaseg.postprocessing.soft_masks import SoftMasks
 
 
 def weighted_boxes(pool: Pool, box_iou: float) -> Candidates:
@@ -28,7 +29,7 @@ def weighted_boxes(pool: Pool, box_iou: float) -> Candidates:
     Raises:
         InputError: when the pool has no soft masks.
     """
-    if pool.cells.mask_probs is None:
+    if pool.cells.soft is None:
         raise InputError(
             "fusion: found cells without mask probabilities, method weighted averages these: fuse raw predictions, or choose another"
         )
@@ -47,7 +48,7 @@ def weighted_boxes(pool: Pool, box_iou: float) -> Candidates:
         boxes=boxes.astype(np.float32),
         labels=by_label.argmax(axis=1),
         scores=np.zeros(count, np.float32),
-        mask_probs=_averaged(pool, cluster, share, boxes),
+        soft=SoftMasks.of(_averaged(pool, cluster, share, boxes)),
         pixels=None,
         numbers=np.arange(count),
         zoom=cells.zoom,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from somaseg.errors import InputError
 from somaseg.instances import Instances, Prediction
 from somaseg.masks import crops as mk
+from somaseg.postprocessing.soft_masks import SoftMasks
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class Candidates:
         boxes: float32 (N, 4), x0 y0 x1 y1 in pixels of the image, as the detector found them.
         labels: int64 (N,), indices into `classes`.
         scores: float32 (N,), in [0, 1].
-        mask_probs: (N, S, S), the probability inside the box on a grid; None where only masks are known.
+        soft: mask probabilities; None where only masks are known.
         pixels: the masks; None before they are pasted.
         numbers: int64 (N,), which of those that steps began with each is; the pieces of one share its number.
         zoom: how many times larger the network was shown the image than at the weights' own scale, at which settings count pixels.
@@ -51,7 +52,7 @@ class Candidates:
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
     scores: NDArray[np.float32]
-    mask_probs: NDArray[np.float16] | None
+    soft: SoftMasks | None
     pixels: Pixels | None
     numbers: NDArray[np.int64]
     zoom: float = 1.0
@@ -61,9 +62,8 @@ class Candidates:
         """All raw detections."""
         labels, scores = np.asarray(prediction.labels, np.int64), np.asarray(prediction.scores, np.float32)
         numbers = np.arange(len(prediction))
-        every = cls(
-            prediction.size, prediction.classes, prediction.boxes, labels, scores, prediction.mask_probs, None, numbers, prediction.zoom
-        )
+        soft = SoftMasks.of(prediction.mask_probs)
+        every = cls(prediction.size, prediction.classes, prediction.boxes, labels, scores, soft, None, numbers, prediction.zoom)
         return every.ranked(scores)
 
     @classmethod
@@ -82,6 +82,11 @@ class Candidates:
         """
         pixels = self.pasted
         return Instances(self.size, pixels.boxes, pixels.crops, self.labels, self.scores, self.classes)
+
+    @property
+    def mask_probs(self) -> NDArray[np.floating] | None:
+        """Mask probabilities (N, S, S), copied; None where only masks are known."""
+        return None if self.soft is None else self.soft[np.arange(len(self))]
 
     @property
     def pasted(self) -> Pixels:
@@ -105,7 +110,7 @@ class Candidates:
             self.boxes[chosen],
             self.labels[chosen],
             self.scores[chosen],
-            None if self.mask_probs is None else self.mask_probs[chosen],
+            None if self.soft is None else self.soft.of_some(chosen),
             None if self.pixels is None else self.pixels[chosen],
             self.numbers[chosen],
             self.zoom,

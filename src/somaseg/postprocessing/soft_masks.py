@@ -1,6 +1,7 @@
 """From mask probabilities on the grid of a box to pixels: bilinear interpolation, threshold."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +11,46 @@ from somaseg.masks import crops as mk
 BATCH_PIXELS = 1 << 20  # pixels interpolated at once: 4 MB of float32, which stays in the cache
 
 
+@dataclass(frozen=True, eq=False)
+class SoftMasks:
+    """Mask probabilities of N candidates, which are not copied when some of them are chosen: those of a large image take a gigabyte.
+
+    Attributes:
+        grids: (M, S, S), the probability inside the box on a grid, of these candidates and others.
+        rows: int64 (N,), which of them are whose.
+    """
+
+    grids: NDArray[np.floating]
+    rows: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, grids: NDArray[np.floating]) -> "SoftMasks":
+        """One a candidate, in their order."""
+        return cls(grids, np.arange(len(grids)))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """N, S, S."""
+        return len(self.rows), self.grids.shape[1], self.grids.shape[2]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, chosen: NDArray[np.int64]) -> NDArray[np.floating]:
+        """The grids of some candidates."""
+        return self.grids[self.rows[chosen]]
+
+    def of_some(self, chosen: NDArray[np.int64]) -> "SoftMasks":
+        """Those of some candidates, not copied."""
+        return SoftMasks(self.grids, self.rows[chosen])
+
+
+Grids = NDArray[np.floating] | SoftMasks
+"""(N, S, S) probabilities, in an array or chosen from one."""
+
+
 def to_pixels(
-    boxes: NDArray[np.float32], mask_probs: NDArray[np.floating], thresholds: NDArray[np.float64], size: mk.Size
+    boxes: NDArray[np.float32], mask_probs: Grids, thresholds: NDArray[np.float64], size: mk.Size
 ) -> tuple[mk.Boxes, list[mk.Mask], NDArray[np.float32]]:
     """Resize soft masks to their boxes and threshold them.
 
@@ -45,7 +84,7 @@ def to_pixels(
 
 
 def interpolate(
-    boxes: NDArray[np.float32], mask_probs: NDArray[np.floating], windows: NDArray[np.integer]
+    boxes: NDArray[np.float32], mask_probs: Grids, windows: NDArray[np.integer]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """The probability at every pixel of a window of each soft mask, in batches of windows of about one size.
 

@@ -20,6 +20,7 @@ from somaseg.postprocessing import overlaps as mask_overlaps
 from somaseg.postprocessing import pieces as mask_pieces
 from somaseg.postprocessing import soft_masks
 from somaseg.postprocessing.candidates import Candidates, Pixels
+from somaseg.postprocessing.soft_masks import SoftMasks
 
 
 def postprocess(prediction: Prediction, settings: PostprocessSettings) -> Instances:
@@ -104,7 +105,7 @@ def paste(candidates: Candidates, settings: PostprocessSettings) -> Candidates:
     offset = np.asarray(settings.offset, np.float32) / np.float32(candidates.zoom)
     candidates = replace(candidates, boxes=candidates.boxes + np.tile(offset, 2))
     thresholds = by_class(settings.mask_thresh, candidates.classes, "postprocess.mask_thresh")[candidates.labels]
-    boxes, crops, quality = soft_masks.to_pixels(candidates.boxes, _mask_probs(candidates), thresholds, candidates.size)
+    boxes, crops, quality = soft_masks.to_pixels(candidates.boxes, _soft(candidates), thresholds, candidates.size)
     pasted = replace(candidates, pixels=Pixels(boxes, tuple(crops), quality))
     filled = np.flatnonzero(quality > 0)
     return pasted if len(filled) == len(pasted) else pasted[filled]
@@ -199,20 +200,20 @@ SINGLE: tuple[StepName, ...] = ("screen", "paste")
 """Steps that treat each candidate as if there were no other: what they make of one stays right whichever others are screened away."""
 
 
-def _mask_probs(candidates: Candidates) -> NDArray[np.float16]:
-    if candidates.mask_probs is None:
+def _soft(candidates: Candidates) -> SoftMasks:
+    if candidates.soft is None:
         raise InputError(
             "post-processing: found masks without probabilities, such as fused cells, expected raw detections: leave out the step `paste`, "
             "and set postprocess.overlaps to trim, drop or keep"
         )
-    return candidates.mask_probs
+    return candidates.soft
 
 
 def _probabilities(candidates: Candidates) -> list[NDArray[np.float32]]:
     """The mask probability at each pixel of each crop."""
     boxes = candidates.pasted.boxes
     probabilities = [np.zeros((0, 0), np.float32)] * len(candidates)
-    for chosen, soft in soft_masks.interpolate(candidates.boxes, _mask_probs(candidates), boxes):
+    for chosen, soft in soft_masks.interpolate(candidates.boxes, _soft(candidates), boxes):
         for i, values, (x0, y0, x1, y1) in zip(chosen.tolist(), soft, boxes[chosen].tolist(), strict=True):
             probabilities[i] = values[: y1 - y0, : x1 - x0]
     return probabilities

@@ -12,13 +12,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from somaseg.errors import InputError, shown
 from somaseg.texts.encoding import read_text
-
-if TYPE_CHECKING:
-    import polars as pl
 
 SEPARATORS = ",;\t|"
 GUARDED = r"^'*[=+\-@\t\r\n]"
@@ -47,11 +43,6 @@ def _written(cell: str | int | float | None) -> str:
     if isinstance(cell, float):
         return "NaN" if math.isnan(cell) else re.sub(r"e([+-])0*", lambda sign: "e-" if sign[1] == "-" else "e", repr(cell))
     return "" if cell is None else str(cell)
-
-
-def csv_bytes(table: "pl.DataFrame") -> bytes:
-    """A polars table as such a CSV."""
-    return csv_table(table.columns, table.iter_rows())
 
 
 def guarded(text: str) -> str:

@@ -100,7 +100,7 @@ class CachedImage:
             pasted = [run_steps(member, self._to_masks, low)[0] for member in self._members]
             # Probabilities are many times as large as masks, and each step would copy them.
             needed = settings.postprocess.overlaps == "probability"
-            self._kept[key] = pasted if needed else [replace(member, mask_probs=None) for member in pasted]
+            self._kept[key] = pasted if needed else [replace(member, soft=None) for member in pasted]
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
