@@ -55,7 +55,8 @@ def predict_tiled(see: See, image: Pixels, sight: Sight, settings: TileSettings,
     """
     parts = tiles((image.shape[0], image.shape[1]), settings, sight.zoom)
     if len(parts) == 1:
-        return see(np.asarray(image), sight)
+        is_field = max(image.shape[:2]) <= settings.whole / sight.zoom
+        return see(np.asarray(image), sight if is_field else _with_fields(sight, parts[0]))
     told: Counter[str] = Counter()
 
     def found() -> Iterator[Prediction]:
@@ -87,11 +88,17 @@ def _seen(see: See, image: Pixels, sight: Sight, tile: Tile, kept: KeptTiles | N
     if known is not None:
         return known
     x0, y0, x1, y1 = tile.box
+    part = replace(_with_fields(sight, tile), drawn_for=None)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        fields = (x1 - x0) * (y1 - y0) * sight.zoom**2 / FIELD
-        prediction = see(image[y0:y1, x0:x1], replace(sight, fields=max(1.0, fields), drawn_for=None))
+        prediction = see(image[y0:y1, x0:x1], part)
     messages = list(dict.fromkeys(str(warning.message) for warning in caught))
     if kept is not None:
         kept.save(tile.box, prediction, messages)
     return prediction, messages
+
+
+def _with_fields(sight: Sight, tile: Tile) -> Sight:
+    """The sight of a tile, which shows as many fields of view as its area is worth."""
+    x0, y0, x1, y1 = tile.box
+    return replace(sight, fields=max(1.0, (x1 - x0) * (y1 - y0) * sight.zoom**2 / FIELD))
