@@ -22,7 +22,7 @@ class TileSettings(Settings):
     """
 
     whole: int = Field(default=800, ge=1)
-    side: int = Field(default=976, ge=64)
+    side: int = Field(default=1104, ge=64)
     overlap: int = Field(default=80, ge=8)
     step: int = Field(default=64, ge=1)
 
