@@ -98,11 +98,11 @@ def test_caps_grow_with_the_area_of_a_tile():
         return BlobSegmenter().predict(image)
 
     predict_tiled(predict, np.zeros((1040, 1408), np.uint8), SIGHT, TileSettings())
-    assert [shape for shape, _ in told] == [(528, 720), (528, 768), (592, 720), (592, 768)]
+    assert [shape for shape, _ in told] == [(1040, 720), (1040, 768)]
     assert [fields for _, fields in told] == [height * width / FIELD for (height, width), _ in told]
     predict_tiled(predict, np.zeros((100, 700), np.uint8), SIGHT, TileSettings())
     predict_tiled(predict, np.zeros((900, 700), np.uint8), SIGHT, TileSettings())
-    assert told[4:] == [((100, 700), 1.0), ((900, 700), 900 * 700 / FIELD)]
+    assert told[2:] == [((100, 700), 1.0), ((900, 700), 900 * 700 / FIELD)]
 
 
 def test_warnings_of_tiles_are_told_once_with_the_number_of_tiles():
