@@ -63,6 +63,8 @@ def image_table(result: SavedResult) -> ShownTable:
     if not file.is_file():
         raise InputError(f"{file}: is missing, the result is of an earlier version or not whole: run `somaseg segment` again")
     table = read_table(file)
+    if not result.files:
+        return ShownTable(["image", "cells"], [])
     absent = [name for name in ("image", "cells", "confluence_percent", "warnings", "error") if name not in table]
     if absent:
         raise InputError(f"{file}: {absent[0]}: no such column, expected images.csv as `somaseg segment` writes it: run it again")

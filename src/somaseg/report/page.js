@@ -139,9 +139,9 @@ const cards = images.map((image, i) => {
 });
 
 function about(row) {
-  const parts = [`${shown(row[at.cells])} cells`];
-  facts.columns.forEach((name, i) => { if (name.startsWith("cells_") && !name.startsWith("cells_per_") && row[i]) parts.push(`${shown(row[i])} ${name.slice(6)}`); });
-  if (row[at.confluence_percent] !== null && at.confluence_percent !== undefined) parts.push(`${shown(row[at.confluence_percent])} % covered`);
+  const parts = [`${shown(row[at.cells])} cell${row[at.cells] === 1 ? "" : "s"}`];
+  for (const name of data.classes) if (row[at[`cells_${name}`]]) parts.push(`${shown(row[at[`cells_${name}`]])} ${name}`);
+  if (typeof row[at.confluence_percent] === "number") parts.push(`${shown(row[at.confluence_percent])} % covered`);
   return parts.join(" · ");
 }
 

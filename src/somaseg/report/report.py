@@ -50,7 +50,7 @@ def make_report(folder: Path, out: Path | None = None, plates: Path | None = Non
     check_file(page)
     table, cells, notes = image_table(result), cells_of(result), list[str]()
     images, small = _gallery(result, page, notes)
-    data: dict[str, Any] = {"images": images, "tables": {"images": _shown(table)}, "plates": []}
+    data: dict[str, Any] = {"images": images, "classes": result.classes, "tables": {"images": _shown(table)}, "plates": []}
     pictures: dict[str, Any] = {"images": small, "plates": []}
     if plates is not None:
         data["tables"] |= {name: _shown(one) for name, one in plate_tables(plates)}
@@ -108,10 +108,10 @@ def _told(result: SavedResult, table: ShownTable, cells: Cells, data: dict[str, 
     }
 
 
-def _medians(medians: dict[str, float]) -> list[tuple[str, str]]:
-    words = {"cells": "cells an image", "confluence_percent": "confluence, %", "cells_per_mm2": "cells per mm²"}
-    words |= {"area": "area of a cell, px", "area_um2": "area of a cell, µm²"}
-    return [(words.get(name, name), f"{value:.4g}") for name, value in medians.items() if value is not None]
+def _medians(medians: dict[str, float]) -> list[str]:
+    words = {"cells": "{} cells an image", "confluence_percent": "{} % covered", "cells_per_mm2": "{} cells per mm²"}
+    words |= {"area": "area of a cell {} px", "area_um2": "area of a cell {} µm²"}
+    return [words[name].format(f"{value:,.4g}") for name, value in medians.items() if name in words and value is not None]
 
 
 def _charts(result: SavedResult, table: ShownTable, cells: Cells) -> list[Chart]:
