@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pages import parsed
 from somaseg.report.report import make_report
 from whole_results import cells, write_whole_result
 
@@ -18,11 +19,12 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed")
 HOSTILE = "a<img src=x onerror=document.title='taken'>&\"'<_script>"
 CLASSES = ("round", "<b>long</b>")
-MANY = 300  # images, more than are made at once
+MANY = 150  # images, more than are made at once
 
 # What a person does, one thing after the other; the page's policy is taken out of the copy in which this runs.
 ACTS = """<script>
-const told = [], say = (name, value) => told.push(name + "=" + value), rows = () => [...document.querySelectorAll("table[data-table=images] tbody tr")];
+const told = [], say = (name, value) => told.push(name + "=" + value);
+const rows = () => [...document.querySelectorAll("table[data-table=images] tbody tr")];
 const key = (name) => viewer.dispatchEvent(new KeyboardEvent("keydown", { key: name, bubbles: true }));
 addEventListener("load", () => setTimeout(() => {
   say("rows", rows().length);
@@ -63,7 +65,7 @@ def browse(page: Path, *words: str, place: str = "", size: str = "1280,900") -> 
         "--no-sandbox",
         "--disable-gpu",
         "--hide-scrollbars",
-        "--virtual-time-budget=5000",
+        "--virtual-time-budget=4000",
         f"--user-data-dir={profile}",
     )
     command = [BROWSER, *always, f"--window-size={size}", *words, page.resolve().as_uri() + place]
@@ -83,17 +85,15 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_names_are_text_and_pictures_wait_until_they_are_looked_at(page: Path) -> None:
     dom = browse(page, "--dump-dom")
     assert "<title>taken" not in dom
-    assert (
-        not re.search("onerror=[^&]*[\"']?>", re.sub("<script.*?</script>|<svg.*?</svg>", "", dom, flags=re.DOTALL))
-        or "<img src=x" not in dom
-    )
+    tags = parsed(dom).tags
+    assert not [about for tag, about in tags if tag == "_script" or about.get("src") == "x" or any(name.startswith("on") for name in about)]
     names = [unescape(name) for name in re.findall(r'<span class="name">(.*?)</span>', dom)]
     assert names == [HOSTILE, *(f"image {number}" for number in range(MANY))]
     assert "2 round · 1 &lt;b&gt;long&lt;/b&gt;" in dom
     assert "very &lt;i&gt;dark&lt;/i&gt;" in dom
-    pictures = re.findall(r'<span class="picture"><img alt=[^>]*>', dom)
+    pictures = [about.get("src") for tag, about in tags if tag == "img" and about.get("id") != "large"]
     assert len(pictures) == MANY + 1
-    assert 4 <= sum("data:image/webp" in picture for picture in pictures) < 100
+    assert 4 <= len([source for source in pictures if source]) < 100
     assert 100 <= len(re.findall("<tr data-index", dom)) < MANY
 
 
@@ -142,7 +142,4 @@ def test_it_looks_like_a_page(page: Path, tmp_path: Path, dark: bool) -> None:
     ground = pixels[-1, 1]
     assert (ground.mean() < 60) == dark
     assert (np.abs(pixels.astype(int) - ground).max(axis=2) > 60).mean() > 0.05  # there is something on it
-    assert any(
-        (pixels == colour).all(axis=2).sum() > 1000
-        for colour in ((120, 90, 120), (119, 90, 120), (121, 90, 119), (80, 90, 120), (200, 90, 120))
-    )
+    assert (np.abs(pixels.astype(int) - (0, 90, 120)).max(axis=2) < 8).sum() > 5000  # the first thumbnail
