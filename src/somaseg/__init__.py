@@ -37,18 +37,18 @@ PLACES = {
     "Config": "config",
     "InputError": "errors",
     "Instances": "instances",
-    "Origin": "batch.prediction_file",
+    "Origin": "batch.saved.prediction_file",
     "PostprocessSettings": "config",
     "Prediction": "instances",
     "Sample": "annotations.samples",
-    "SavedPrediction": "batch.prediction_file",
+    "SavedPrediction": "batch.saved.prediction_file",
     "Segmenter": "inference.segmenter",
     "load": "inference.segmenter",
-    "load_prediction": "batch.prediction_file",
+    "load_prediction": "batch.saved.prediction_file",
     "map_iou": "evaluation.map_iou",
     "postprocess": "postprocessing.steps",
     "read_annotations": "annotations.read",
-    "save_prediction": "batch.prediction_file",
+    "save_prediction": "batch.saved.prediction_file",
 }
 
 
