@@ -248,3 +248,9 @@ def test_the_map_of_rooms_is_whole():
 def test_the_layers_are_those_of_the_contract():
     contract = next(c for c in PROJECT["tool"]["importlinter"]["contracts"] if c["type"] == "layers")
     assert "\n".join(contract["layers"]) in TEXTS["docs/architecture.md"]
+
+
+def test_tests_that_pages_name_are_there():
+    named = {name for text in TEXTS.values() for name in re.findall(r"\btests/[a-z_/]+\.py\b", text)}
+    assert named
+    assert not [name for name in named if not (ROOT / name).is_file()]
