@@ -12,7 +12,7 @@ from somaseg.cli.weights import weights_app
 from somaseg.errors import InputError, MissingExtraError
 
 # Each registers its commands; help shows them in this order.
-for module in ("segment", "plates", "report", "evaluate", "train", "synth"):
+for module in ("segment", "plates", "evaluate", "train", "synth"):
     import_module(f"somaseg.cli.{module}")
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")

@@ -1,4 +1,4 @@
-"""The commands that sum up results: plates, count."""
+"""The commands that sum up results: plates, count, report."""
 
 from pathlib import Path
 from typing import Annotated
@@ -60,3 +60,20 @@ def count(
     for line in counted.lines():
         say(line)
     wrote(counted.file)
+
+
+@app.command()
+def report(
+    result: Result,
+    out: Annotated[Path | None, typer.Option(help="The page to write; else report.html in the result.", show_default=False)] = None,
+    plates_folder: Annotated[
+        Path | None, typer.Option("--plates", help="Folder that `somaseg plates` has filled.", show_default=False)
+    ] = None,
+) -> None:
+    """Show a result as one page for the browser: gallery, tables, distributions, plates, how it was made."""
+    from somaseg.report.report import make_report
+
+    page = make_report(result, out, plates_folder)
+    for text in page.notes:
+        note(text)
+    wrote(page.file)
