@@ -175,6 +175,7 @@ def test_fusion_of_saved_predictions(images, saved, out, tmp_path):
 
 TORCH_FREE = """
 import sys
+from importlib.util import find_spec
 from somaseg.cli.main import app
 
 saved, truth, images, out = sys.argv[1:]
@@ -182,7 +183,7 @@ for words in (
     ["postprocess", saved, "--out", out + "/cells"],
     ["fuse", saved, saved, "--out", out + "/fused"],
     ["evaluate", out + "/cells", truth, "--out", out + "/scores"],
-    ["tune", saved, "--truth", truth, "--out", out + "/tuned.yaml", "--trials", "1"],
+    *([["tune", saved, "--truth", truth, "--out", out + "/tuned.yaml", "--trials", "1"]] if find_spec("optuna") else []),
     ["compare", truth, saved, out + "/fused", "--images", images, "--steps", "--image", "three", "--out", out + "/pictures"],
 ):
     code = app(words, standalone_mode=False)

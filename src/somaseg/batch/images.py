@@ -46,10 +46,8 @@ class RunFolder(Protocol):
     def is_done(self, name: str, origins: Sequence[Origin]) -> bool:
         """Whether an image's files are there and were made from the same things."""
 
-    def add(
-        self, name: str, members: Sequence[SavedPrediction], image: Pixels | None, begin: float, channels: Channels | None = None
-    ) -> None:
-        """Make and write an image's files."""
+    def add(self, name: str, members: list[SavedPrediction], image: Pixels | None, begin: float, channels: Channels | None = None) -> None:
+        """Make and write an image's files; `members` may be emptied."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,9 @@ class Images:
         told_by = dict.fromkeys((*frame.warnings, *(str(w.message) for w in caught)))  # each once
         told: dict[str, Any] = {"page": frame.page, "place": frame.place, "pixel_size": frame.pixel_size, "warnings": tuple(told_by)}
         told |= {"zoom": shown.zoom, "zoom_from": shown.source}
-        self.folder.add(name, [SavedPrediction(prediction, origin.model_copy(update=told))], frame.picture, begin, frame.measured)
+        members = [SavedPrediction(prediction, origin.model_copy(update=told))]
+        del prediction  # the folder lets go of it when cells are made: of a large image it is a gigabyte
+        self.folder.add(name, members, frame.picture, begin, frame.measured)
         kept.remove()
 
     def _origin(self, path: Path) -> Origin:

@@ -75,20 +75,19 @@ class ResultFolder:
         written = document["info"]["bytes"]
         return all(form in written and _size(self._file(form, name)) == written[form] for form in due)
 
-    def add(
-        self, name: str, members: Sequence[SavedPrediction], image: Pixels | None, begin: float, channels: Channels | None = None
-    ) -> None:
+    def add(self, name: str, members: list[SavedPrediction], image: Pixels | None, begin: float, channels: Channels | None = None) -> None:
         """Make the cells of an image and write all its files.
 
         Args:
             name: of the image.
-            members: its predictions, one or of several models.
+            members: its predictions, one or of several models; emptied once cells are made, since those of a large image take a gigabyte.
             image: (H, W) or (H, W, C); without it there is no file that shows it.
             begin: when the work on the image began, by `time.perf_counter`.
             channels: whose intensities are measured; without them there are none.
         """
         cells, steps = self.method.cells([member.prediction for member in members])
         origins = [member.origin for member in members]
+        members.clear()
         first = origins[0]
         seconds = round(time.perf_counter() - begin, 4)
         warnings = list(dict.fromkeys(warning for origin in origins for warning in origin.warnings))

@@ -38,9 +38,7 @@ class PredictionFolder:
         found = self._origin(name)
         return found is not None and [found.key()] == [origin.key() for origin in origins]
 
-    def add(
-        self, name: str, members: Sequence[SavedPrediction], image: Pixels | None, begin: float, channels: Channels | None = None
-    ) -> None:
+    def add(self, name: str, members: list[SavedPrediction], image: Pixels | None, begin: float, channels: Channels | None = None) -> None:
         """Save the one prediction of an image, with the seconds since `begin`; the image itself is not kept."""
         (saved,) = members
         origin = saved.origin.model_copy(update={"seconds": round(time.perf_counter() - begin, 4)})
