@@ -1,5 +1,6 @@
 """What a page shows of a finished folder of results, and of a folder of plates."""
 
+import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,9 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
-from polars.exceptions import PolarsError
 
 from somaseg.errors import InputError
 from somaseg.export.formats import FORMATS
@@ -88,18 +87,23 @@ def cells_of(result: SavedResult) -> Cells:
         InputError: when cells.csv is missing or cannot be read.
     """
     file = result.folder / "cells.csv"
+    columns: dict[str, list[str]] = {"class": [], "score": [], "area": [], "area_um2": []}
     try:
-        lazy = pl.scan_csv(file, infer_schema=False)
-        has_um = "area_um2" in lazy.collect_schema().names()
-        names = ["class", "score", "area", *(["area_um2"] if has_um else [])]
-        table = lazy.select(names).with_columns(pl.col(names[1:]).cast(pl.Float64)).collect()
-    except (OSError, PolarsError) as error:
-        problem = str(error).partition("\n")[0]
+        with file.open(newline="", encoding="utf-8") as lines:
+            table = csv.DictReader(lines)
+            absent = {"class", "score", "area"} - set(table.fieldnames or ())
+            if absent:
+                raise KeyError(min(absent))
+            for row in table:
+                for name, values in columns.items():
+                    values.append(row.get(name) or "" if name == "area_um2" else row[name])
+        area = "area_um2" if all(columns["area_um2"]) else "area"
+        numbers = {name: np.array(columns[name], np.float64) for name in (area, "score")}
+    except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
+        problem = f"{error} is missing" if isinstance(error, KeyError) else str(error).partition("\n")[0]
         raise InputError(f"{file}: cannot be read ({problem}): run `somaseg segment` again") from error
     written = {guarded(name): name for name in result.classes}
-    classes = np.array([written.get(name or "", name or "") for name in table["class"].to_list()], np.str_)
-    area = "area_um2" if has_um and table["area_um2"].null_count() == 0 else "area"
-    return Cells(classes, {name: table[name].to_numpy().astype(np.float64) for name in (area, "score")})
+    return Cells(np.array([written.get(name, name) for name in columns["class"]], np.str_), numbers)
 
 
 def overlay_of(result: SavedResult, name: str) -> Path:
