@@ -91,7 +91,7 @@ class Images:
             name = self.folder.names.find(path, frame.page, frame.place)
             if self.folder.is_done(name, [origin]) or not frame.array.size:
                 continue
-            kept = TileFolder(self.folder.out, name, origin.model_copy(update={"page": frame.page}))
+            kept = self._kept(name, frame, origin)
             with warnings.catch_warnings(action="ignore", category=UserWarning):  # whoever joins the tiles tells of them
                 shown, _ = choose_magnification(self.predictor, frame.picture, *self.sizes, frame.pixel_size)
                 tiles = self.predictor.fill_tiles(frame.picture, shown.zoom, kept, part, parts)
@@ -108,7 +108,7 @@ class Images:
     def _make(self, name: str, frame: Frame, origin: Origin, begin: float) -> None:
         if not frame.array.size:
             raise InputError(f"{frame.path}: image of shape {frame.array.shape} has no pixel: leave it out")
-        kept = TileFolder(self.folder.out, name, origin.model_copy(update={"page": frame.page}))
+        kept = self._kept(name, frame, origin)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             prediction, shown = predict_magnified(self.predictor, frame.picture, *self.sizes, frame.pixel_size, kept)
@@ -119,6 +119,9 @@ class Images:
         del prediction  # the folder lets go of it when cells are made: of a large image it is a gigabyte
         self.folder.add(name, members, frame.picture, begin, frame.measured)
         kept.remove()
+
+    def _kept(self, name: str, frame: Frame, origin: Origin) -> TileFolder:
+        return TileFolder(self.folder.out, name, origin.model_copy(update={"page": frame.page}))
 
     def _origin(self, path: Path) -> Origin:
         predictor, about = self.predictor, self.predictor.about
@@ -149,13 +152,12 @@ def spread(files: Sequence[Path], images: Images, ray: str, console: Console | N
         console: where to show a progress bar; None shows none.
     """
     workers = (os.cpu_count() or 1) if ray == "local" else CHUNK
-    arguments = {"images": images}
     tasks = []
     for number, chunk in enumerate(_chunks([file for file in files if not _is_large(file)], workers)):
-        tasks.append(Task(f"files {number}", f"{__name__}:do_files", {**arguments, "files": chunk}))
+        tasks.append(Task(f"files {number}", f"{__name__}:do_files", {"images": images, "files": chunk}))
     for number, file in enumerate(filter(_is_large, files)):
         for part in range(workers):
-            share = {**arguments, "file": file, "part": part, "parts": workers}
+            share = {"images": images, "file": file, "part": part, "parts": workers}
             tasks.append(Task(f"large file {number}, part {part}", f"{__name__}:do_part", share))
     columns = (TextColumn("on Ray"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=console is None) as bar:

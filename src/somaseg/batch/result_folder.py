@@ -26,6 +26,7 @@ from somaseg.errors import InputError
 from somaseg.export import coco
 from somaseg.export.formats import DEFAULT, FORMATS, RECORD
 from somaseg.export.image_result import ImageResult
+from somaseg.export.saved import PARTS
 from somaseg.export.submission import submission_csv
 from somaseg.export.table import Tables
 from somaseg.files import check_folder, write_whole
@@ -35,8 +36,6 @@ from somaseg.images.read import frame_name
 from somaseg.instances import Pixels
 from somaseg.measure.cells import measure
 from somaseg.provenance import Manifest, own_version
-
-PARTS = {"images", "annotations", "categories", "measurements"}  # of the document of an image
 
 
 class ResultFolder:

@@ -12,6 +12,7 @@ import numpy as np
 import roifile
 from numpy.typing import NDArray
 
+from somaseg.annotations.foreign.outlined import FARTHEST
 from somaseg.errors import InputError, shown
 from somaseg.limits import limit
 from somaseg.texts.encoding import read_bytes
@@ -21,7 +22,6 @@ Ring = NDArray[np.float64]
 SUFFIXES = (".geojson", ".json", ".roi", ".zip")
 AREAS = {roifile.ROI_TYPE.POLYGON, roifile.ROI_TYPE.RECT, roifile.ROI_TYPE.OVAL, roifile.ROI_TYPE.FREEHAND, roifile.ROI_TYPE.TRACED}
 NO_REGIONS = ("cell", "detection", "tile", "tma_core")  # what QuPath finds or lays out itself
-FARTHEST = 1e7  # px; no image has pixels there
 # What roifile raises on damaged files, and zipfile below it.
 DAMAGED = (
     OSError,

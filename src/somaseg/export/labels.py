@@ -32,13 +32,24 @@ def label_tiff(cells: Instances, **described: Any) -> Exported:
     that `somaseg.annotations` reads them back, and so does what else is `described`, as JSON takes it.
     """
     described |= {"classes": list(cells.classes), "labels": cells.labels.tolist()}
-    dtype = np.dtype(np.uint16 if len(cells) <= np.iinfo(np.uint16).max else np.uint32)
+    dtype = label_dtype(cells)
     if cells.size[0] * cells.size[1] > WHOLE_PIXELS:
         return Exported(lambda file: _write_tiles(file, cells, dtype, described))
-    labels, lost = cells.to_label_image()
+    labels, lost = narrow_labels(cells)
     buffer = io.BytesIO()
-    tifffile.imwrite(buffer, labels.astype(dtype), compression="zlib", predictor=False, metadata=described)
+    tifffile.imwrite(buffer, labels, compression="zlib", predictor=False, metadata=described)
     return Exported(buffer.getvalue(), lost)
+
+
+def label_dtype(cells: Instances) -> np.dtype[Any]:
+    """The type of a label image of cells: uint16, or uint32 when there are more than 65,535 of them."""
+    return np.dtype(np.uint16 if len(cells) <= np.iinfo(np.uint16).max else np.uint32)
+
+
+def narrow_labels(cells: Instances) -> tuple[NDArray[Any], int]:
+    """The label image of cells in the type of `label_dtype`, and the pixels that later cells lost to earlier ones."""
+    labels, lost = cells.to_label_image()
+    return labels.astype(label_dtype(cells), copy=False), lost
 
 
 def _write_tiles(file: BinaryIO, cells: Instances, dtype: np.dtype[Any], described: dict[str, Any]) -> int:

@@ -13,6 +13,8 @@ from somaseg.errors import InputError
 from somaseg.export.formats import FORMATS, RECORD
 from somaseg.measure.cells import LENGTHS
 
+PARTS = {"images", "annotations", "categories", "measurements"}  # of the document of an image
+
 
 @dataclass(frozen=True)
 class SavedImage:
@@ -103,7 +105,7 @@ class SavedResult:
         for name, file in self.files.items():
             record = self.folder / RECORD / f"{name}{FORMATS[RECORD].suffix}"
             document = _json(record)
-            if not isinstance(document, dict) or not {"images", "annotations", "categories", "measurements"} <= document.keys():
+            if not isinstance(document, dict) or not document.keys() >= PARTS:
                 raise InputError(f"{record}: measurements: missing, the result is of an earlier version: run `somaseg segment` again")
             yield SavedImage(name, file, document)
 

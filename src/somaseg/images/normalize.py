@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from somaseg.config import InputSettings
-from somaseg.images.levels import Levels, doubts_of, grey_of, is_large, levels_of, moments, plain_grey, spread, stretch, without_fill
+from somaseg.images.levels import Levels, grey_of, is_large, levels_of, moments, plain_grey, stretch, without_fill
 from somaseg.instances import Pixels
 
 CLIP = 8.0  # deviations; a saturated speck must not reach the network as a number it never saw
@@ -72,9 +72,7 @@ def apply(levels: Levels, region: NDArray[Any], values: Values = "standard") -> 
 
 def doubts(image: Pixels) -> list[str]:
     """What makes the values of an image (H, W) or (H, W, C) doubtful, in words: parts without data, and one value nearly everywhere."""
-    seen = spread(image)
-    grey = grey_of(seen)
-    return list(doubts_of(grey, without_fill(grey), "" if seen.shape == image.shape else "about ")) if grey.values.size > 1 else []
+    return list(levels_of(image).doubts)
 
 
 def pixel_values(image: NDArray[Any], settings: InputSettings, levels: Levels | None = None) -> NDArray[np.float32]:

@@ -8,12 +8,13 @@ import tifffile
 from numpy.typing import NDArray
 
 from somaseg.export.image_result import Exported, ImageResult
+from somaseg.export.labels import narrow_labels
 from somaseg.export.overlay import COLOURS
 
 
 def mask_file(result: ImageResult) -> Exported:
     """A label TIFF `_cp_masks.tif`; a pixel that several cells have goes to the first of them. It holds no classes."""
-    labels, lost = _labels(result)
+    labels, lost = narrow_labels(result.cells)
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, labels, compression="zlib", predictor=False)
     return Exported(buffer.getvalue(), lost)
@@ -24,7 +25,7 @@ def seg_file(result: ImageResult) -> Exported:
 
     `somaseg` holds what Cellpose knows nothing of: class names, and the class of each cell; it lasts until Cellpose saves the file.
     """
-    labels, lost = _labels(result)
+    labels, lost = narrow_labels(result.cells)
     cells = result.cells
     own = {"classes": list(cells.classes), "labels": cells.labels.tolist()}
     colours = np.rint(255 * COLOURS[np.arange(len(cells)) % len(COLOURS)]).astype(np.uint8)
@@ -43,11 +44,6 @@ def seg_file(result: ImageResult) -> Exported:
     buffer = io.BytesIO()
     np.save(buffer, np.array(content, dtype=object), allow_pickle=True)
     return Exported(buffer.getvalue(), lost)
-
-
-def _labels(result: ImageResult) -> tuple[NDArray[Any], int]:
-    labels, lost = result.cells.to_label_image()
-    return labels.astype(np.uint16) if len(result.cells) <= np.iinfo(np.uint16).max else labels, lost
 
 
 def _edges(labels: NDArray[Any]) -> NDArray[np.bool_]:

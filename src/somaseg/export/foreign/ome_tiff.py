@@ -4,10 +4,10 @@ import io
 import uuid
 from typing import Any
 
-import numpy as np
 import tifffile
 
 from somaseg.export.image_result import Exported, ImageResult
+from somaseg.export.labels import narrow_labels
 from somaseg.texts.tables import writable
 
 NAMESPACE = "somaseg"
@@ -19,8 +19,7 @@ def ome_tiff_file(result: ImageResult) -> Exported:
 
     The class and the score of each cell stand in a map annotation, by `class N` and `score N` of cell N.
     """
-    labels, lost = result.cells.to_label_image()
-    narrow = labels.astype(np.uint16) if len(result.cells) <= np.iinfo(np.uint16).max else labels
+    labels, lost = narrow_labels(result.cells)
     described: dict[str, Any] = {"axes": "YX", "Name": _plain(result.file_name)}
     described["UUID"] = str(uuid.uuid5(IDS, f"{writable(result.file_name)}/{result.page}"))  # tifffile's own is another in each file
     if result.pixel_size is not None:
@@ -31,7 +30,7 @@ def ome_tiff_file(result: ImageResult) -> Exported:
         values |= {f"class {i}": _plain(result.cells.classes[label]), f"score {i}": f"{score:.6g}"}
     buffer = io.BytesIO()
     with tifffile.TiffWriter(buffer, ome=True) as writer:
-        writer.write(narrow, compression="zlib", predictor=False, metadata={**described, "MapAnnotation": values})
+        writer.write(labels, compression="zlib", predictor=False, metadata={**described, "MapAnnotation": values})
     return Exported(buffer.getvalue(), lost)
 
 
